@@ -1,0 +1,104 @@
+# Every command of the project. `make` alone lists them.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+# Paths are relative, so that a folder whose name has a space serves as well.
+VENV := .venv
+PY := $(VENV)/bin/python
+LOCKS := requirements/uv.txt requirements/base.txt requirements/dev.txt pyproject.toml
+INSTALLED := $(VENV)/.installed
+# Workers of the test run; the demo's servers and the tests' are apart, so both may run at once.
+TEST_PROCESSES ?= 2
+TEST_ENV := WARDLINK_ENV=test LOCAL_DIR=.local-test
+PYTEST = $(TEST_ENV) $(PY) -m pytest -n $(TEST_PROCESSES)
+
+.PHONY: help
+help: ## list the commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' Makefile
+
+$(INSTALLED): $(LOCKS)
+	@python=""; \
+	for name in python3.11 python3 python3.12 python3.13 python3.14 python; do \
+	  if "$$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then python="$$name"; break; fi; \
+	done; \
+	if [ -z "$$python" ]; then echo "Wardlink needs Python 3.11 or later: install it, then run make again." >&2; exit 1; fi; \
+	exec 9>.install.lock; \
+	if command -v flock >/dev/null; then flock 9; fi; \
+	stamp="$$(cat $(LOCKS) | cksum)"; \
+	if [ "$$(cat "$(INSTALLED)" 2>/dev/null || true)" != "$$stamp" ]; then \
+	  if ! "$(PY)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+	    echo "making $(VENV)"; "$$python" -m venv --clear "$(VENV)"; \
+	  fi; \
+	  if "$(PY)" -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt; then \
+	    "$(PY)" -m uv pip sync --quiet --python "$(PY)" --require-hashes requirements/uv.txt requirements/base.txt requirements/dev.txt; \
+	    "$(PY)" -m uv pip install --quiet --python "$(PY)" --no-deps --no-build-isolation -e .; \
+	  else \
+	    echo "uv is not to be had here: installing with pip, which takes minutes"; \
+	    "$(PY)" -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/base.txt -r requirements/dev.txt; \
+	    "$(PY)" -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .; \
+	  fi; \
+	  printf '%s\n' "$$stamp" > "$(INSTALLED)"; \
+	else \
+	  touch "$(INSTALLED)"; \
+	fi
+
+.PHONY: install
+install: $(INSTALLED) ## install everything into .venv, by locked hashes
+
+.PHONY: demo
+demo: $(INSTALLED) ## an alert to 10,000 people, then the site until Ctrl-C (EXIT=1: end after the table)
+	@"$(PY)" -m app.cli demo $(if $(filter 1,$(EXIT)),--exit)
+
+.PHONY: test
+test: $(INSTALLED) ## the tests, without the process kills
+	@$(PYTEST) -m "not chaos and not slow"
+
+.PHONY: test-chaos
+test-chaos: $(INSTALLED) ## the tests that kill, stop and restart processes
+	@$(TEST_ENV) $(PY) -m pytest -m chaos
+
+.PHONY: test-slow
+test-slow: $(INSTALLED) ## the tests that take long and kill nothing
+	@$(PYTEST) -m "slow and not chaos"
+
+.PHONY: test-all
+test-all: test test-slow test-chaos ## every test
+
+.PHONY: lint
+lint: $(INSTALLED) ## style, types and import contracts
+	@"$(PY)" -m ruff check .
+	@"$(PY)" -m ruff format --check .
+	@"$(PY)" -m mypy
+	@"$(VENV)/bin/python" -c 'from importlinter.cli import lint_imports_command; lint_imports_command()'
+
+.PHONY: format
+format: $(INSTALLED) ## put the code in order
+	@"$(PY)" -m ruff check --fix .
+	@"$(PY)" -m ruff format .
+
+.PHONY: bench-fanout
+bench-fanout: $(INSTALLED) ## recipients a second (N=, CHANNEL=email|sms, LATENCY_MS=)
+	@"$(PY)" -m bench.fanout $(if $(N),--n "$(N)") $(if $(CHANNEL),--channel "$(CHANNEL)") $(if $(LATENCY_MS),--latency-ms "$(LATENCY_MS)")
+
+.PHONY: bench-sandbox
+bench-sandbox: $(INSTALLED) ## what the sandbox itself can take
+	@"$(PY)" -m bench.sandbox
+
+.PHONY: lock
+lock: $(INSTALLED) ## resolve the requirements anew (needs the network)
+	@"$(PY)" -m uv pip compile --quiet --generate-hashes --no-emit-index-url --no-header --universal --python-version 3.11 requirements/base.in -o requirements/base.txt
+	@"$(PY)" -m uv pip compile --quiet --generate-hashes --no-emit-index-url --no-header --universal --python-version 3.11 requirements/dev.in -o requirements/dev.txt
+	@"$(PY)" -m uv pip compile --quiet --generate-hashes --no-emit-index-url --no-header --universal --python-version 3.11 requirements/uv.in -o requirements/uv.txt
+
+.PHONY: stop
+stop: ## stop the embedded servers of the demo and of the tests
+	@for folder in .local .local-test; do \
+	  if [ -x "$(PY)" ] && [ -d "$$folder" ]; then "$(PY)" -m app.embedded.stop "$$folder"; fi; \
+	done
+
+.PHONY: clean
+clean: stop ## remove what was installed and made, the demo's and the tests' data too
+	@rm -rf "$(VENV)" .install.lock .local .local-test .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	@find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""The service: see docs/developer.md for the floors."""

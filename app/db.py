@@ -1,0 +1,137 @@
+"""The ground of every table: Base, naming, column types, engines and ids.
+
+Opens no embedded service: whoever starts a process does (factory, CLI, workers.main).
+"""
+
+from __future__ import annotations
+
+import secrets
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import orjson
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql.base import ischema_names
+from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
+from sqlalchemy.types import TypeDecorator, UserDefinedType
+from uuid_utils.compat import uuid7
+
+from app import crypto
+
+__all__ = [
+    "Base",
+    "EncryptedText",
+    "GridPoint",
+    "Pt",
+    "make_engine",
+    "make_sessions",
+    "new_contact_id",
+    "new_id",
+    "utc_now",
+]
+
+NAMING = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+
+class Base(DeclarativeBase):
+    metadata = sa.MetaData(naming_convention=NAMING)
+    type_annotation_map = {
+        datetime: sa.DateTime(timezone=True),
+        UUID: sa.Uuid,
+        str: sa.Text,
+    }
+
+
+class Pt(NamedTuple):
+    """A spot on the British National Grid (EPSG:27700), metres."""
+
+    easting: float
+    northing: float
+
+
+class GridPoint(UserDefinedType[Pt]):
+    """PostgreSQL's own ``point``, holding easting and northing in metres."""
+
+    cache_ok = True
+
+    def get_col_spec(self, **_: Any) -> str:
+        return "POINT"
+
+    def bind_processor(self, dialect: sa.Dialect) -> Any:
+        return lambda v: None if v is None else f"({v[0]!r},{v[1]!r})"
+
+    def bind_expression(self, bindvalue: Any) -> Any:
+        return sa.cast(bindvalue, self)
+
+    def result_processor(self, dialect: sa.Dialect, coltype: object) -> Any:
+        def read(value: str | None) -> Pt | None:
+            if value is None:
+                return None
+            easting, northing = value.strip("()").split(",")
+            return Pt(float(easting), float(northing))
+
+        return read
+
+
+# Without this, reflection warns of an unknown type and autogenerate sees false differences.
+ischema_names["point"] = GridPoint
+
+
+class EncryptedText(TypeDecorator[str]):
+    """Text at rest as AES-GCM under the process's keyring; ``purpose`` binds it to its column."""
+
+    impl = sa.LargeBinary
+    cache_ok = True
+
+    def __init__(self, purpose: str) -> None:
+        super().__init__()
+        self.purpose = purpose
+
+    def process_bind_param(self, value: str | None, dialect: sa.Dialect) -> bytes | None:
+        return None if value is None else crypto.keyring().encrypt(value, self.purpose)
+
+    def process_result_value(self, value: Any, dialect: sa.Dialect) -> str | None:
+        return None if value is None else crypto.keyring().decrypt(bytes(value), self.purpose)
+
+
+def make_engine(url: str, *, pool_size: int = 5, application_name: str = "wardlink") -> sa.Engine:
+    """An engine with the settings every process needs; connects lazily."""
+    return sa.create_engine(
+        url,
+        pool_size=pool_size,
+        max_overflow=pool_size,
+        pool_pre_ping=True,
+        json_serializer=lambda v: orjson.dumps(v).decode(),
+        json_deserializer=orjson.loads,
+        connect_args={
+            "application_name": application_name,
+            "options": "-c timezone=UTC",
+            "connect_timeout": 10,
+        },
+    )
+
+
+def make_sessions(engine: sa.Engine) -> sessionmaker[Session]:
+    """Sessions that keep attributes after a commit: rows travel to pages and workers."""
+    return sessionmaker(engine, expire_on_commit=False)
+
+
+def new_id() -> UUID:
+    """A UUIDv7: sortable by time, safe in URLs; made here because PostgreSQL 15 cannot."""
+    return uuid7()
+
+
+def new_contact_id() -> int:
+    """63 random bits, never zero: stands in arrays and outlives erasure, so it must say nothing."""
+    return secrets.randbits(63) or 1
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)

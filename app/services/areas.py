@@ -1,0 +1,133 @@
+"""Areas and postcodes: loading the bundled London, and from a postcode to its ward."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from app.audit import record as audit
+from app.db import Pt
+from app.models.areas import Area, Postcode, Release
+from geo import postcode, releases
+from geo.area_codes import AreaKind
+
+# Electoral wards of London as they stand came into force on this day (City of London included).
+IN_FORCE_SINCE = date(2022, 5, 5)
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Ward:
+    """A ward, its borough and the postcode that led there."""
+
+    area_id: int
+    code: str
+    name: str
+    borough_code: str
+    borough_name: str
+    postcode: str
+    at: Pt
+    release: str
+
+
+def loaded_release(session: Session) -> str | None:
+    """The id of the release that the areas and postcodes come from, or None."""
+    return session.scalar(sa.select(Release.id).order_by(Release.loaded_at.desc()).limit(1))
+
+
+def load_london(session: Session, *, actor: audit.Actor, progress: Progress = lambda _: None) -> str:
+    """Load the bundled release: areas, live and terminated postcodes. Does nothing when it is there.
+
+    Areas are updated in place by code, so a second load keeps everybody's membership.
+    """
+    bundle = releases.release()
+    # Two processes at once would both find nothing: the second waits, and then finds it loaded.
+    session.execute(sa.text("SELECT pg_advisory_xact_lock(hashtext('wardlink.load_london'))"))
+    if session.get(Release, bundle.id) is not None:
+        return bundle.id
+    progress("areas")
+    session.add(
+        Release(id=bundle.id, name=bundle.name, published=bundle.date, live_postcodes=bundle.live_postcodes)
+    )
+    session.flush()
+    known = {a.code: a for a in session.scalars(sa.select(Area).where(Area.valid_to.is_(None)))}
+    for found in releases.areas():  # every parent comes before its children
+        area = known.get(found.code)
+        if area is None:
+            area = Area(code=found.code, kind=str(found.kind), valid_from=IN_FORCE_SINCE, name=found.name)
+            session.add(area)
+        area.name = found.name
+        area.former_name = found.former_name
+        area.parent_id = known[found.parent_code].id if found.parent_code else None
+        area.at = Pt(*found.point) if found.point else None
+        session.flush()
+        known[found.code] = area
+    progress("postcodes")
+    session.execute(sa.delete(Postcode))
+    _copy(session, releases.live_postcodes(), bundle.id, live=True)
+    _copy(session, releases.terminated_postcodes(), bundle.id, live=False)
+    for event, subject in (("area:load", f"release:{bundle.id}"), ("postcode:load", f"release:{bundle.id}")):
+        audit.record(
+            session, event=event, subject=subject, actor=actor, detail={"postcodes": bundle.live_postcodes}
+        )
+    return bundle.id
+
+
+def _copy(session: Session, table: releases.Postcodes, release_id: str, *, live: bool) -> None:
+    # Quality may be unknown for postcodes that ended: written as 0.
+    template = (
+        f"{{postcode}}\t({{easting}},{{northing}})\t{{ward_code}}\t0{{quality}}\t{live}\t{release_id}\n"
+    )
+    raw = session.connection().connection.driver_connection
+    assert raw is not None
+    with (
+        raw.cursor() as cursor,
+        cursor.copy("COPY postcodes (postcode, at, ward_code, quality, live, release_id) FROM STDIN") as copy,
+    ):
+        for block in table.copy_text(template):
+            copy.write(block)
+
+
+_FIND = sa.text(
+    """
+    SELECT p.live, CAST(p.at AS text), p.release_id, w.id, w.code, w.name, b.code, b.name
+    FROM postcodes p
+    JOIN areas w ON w.code = p.ward_code AND w.valid_to IS NULL
+    JOIN areas b ON b.id = w.parent_id
+    WHERE p.postcode = :postcode
+    """
+)
+
+
+def find_ward(session: Session, typed: str) -> Ward:
+    """The ward of a postcode as somebody typed it.
+
+    Raises geo.postcode.PostcodeError: malformed, outward-only, terminated or not-london.
+    """
+    wanted = postcode.parse(typed)
+    row = session.execute(_FIND, {"postcode": wanted}).one_or_none()
+    if row is None:
+        raise postcode.not_london()
+    live, at, release, area_id, code, name, borough_code, borough_name = row
+    if not live:
+        raise postcode.terminated()
+    easting, northing = at.strip("()").split(",")
+    return Ward(
+        area_id, code, name, borough_code, borough_name, wanted, Pt(float(easting), float(northing)), release
+    )
+
+
+def ward_by_code(session: Session, code: str) -> Area | None:
+    """A ward of today by its GSS code."""
+    return session.scalar(
+        sa.select(Area).where(Area.code == code, Area.kind == str(AreaKind.WARD), Area.valid_to.is_(None))
+    )
+
+
+def parent(session: Session, area: Area) -> Area | None:
+    return None if area.parent_id is None else session.get(Area, area.parent_id)

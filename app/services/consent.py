@@ -1,0 +1,195 @@
+"""Consent and its end: giving, leaving, suppressing. Leaving is complete at once.
+
+Consent is the contact point's. A stop binds all who share the address.
+"""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from app.audit import record as audit
+from app.models.consent import Consent, Suppression, Wording
+from app.models.ledger import Dispatch
+from app.models.people import ContactPoint
+from app.services.errors import Invalid, Missing
+
+ALERTS = "alerts"
+
+
+def current_wording(session: Session, purpose: str = ALERTS, language: str = "en") -> Wording:
+    """The wording that is shown now; Missing when none was written yet."""
+    wording = session.scalar(
+        sa.select(Wording)
+        .where(Wording.purpose == purpose, Wording.language == language)
+        .order_by(Wording.version.desc())
+        .limit(1)
+    )
+    if wording is None:
+        raise Missing(f"There is no wording for {purpose} in this language.")
+    return wording
+
+
+def add_wording(session: Session, text: str, *, purpose: str = ALERTS, language: str = "en") -> Wording:
+    """A new version of what people are shown. Earlier versions stay, for consents given to them."""
+    if not text.strip() or len(text) > 5_000 or "\x00" in text:
+        raise Invalid("text", "The wording must have 1 to 5,000 characters.")
+    last = session.scalar(
+        sa.select(sa.func.max(Wording.version)).where(
+            Wording.purpose == purpose, Wording.language == language
+        )
+    )
+    wording = Wording(purpose=purpose, version=(last or 0) + 1, language=language, text=text.strip())
+    session.add(wording)
+    session.flush()
+    return wording
+
+
+def give(
+    session: Session,
+    contact: ContactPoint,
+    controller: UUID,
+    *,
+    how: str,
+    actor: audit.Actor,
+    purpose: str = ALERTS,
+    evidence: dict[str, str | int] | None = None,
+) -> None:
+    """Record consent to one controller. Given twice it stands once.
+
+    A suppression by the person's own choice with this controller ends: a fresh yes outranks an
+    old no. One by a provider (bounce, complaint) or by STOP to a number stays.
+    """
+    wording = current_wording(session, purpose)
+    given = session.execute(
+        insert(Consent)
+        .values(
+            contact_id=contact.id,
+            controller_id=controller,
+            channel=contact.channel,
+            purpose=purpose,
+            wording_id=wording.id,
+            how=how,
+            evidence=evidence or {},
+        )
+        .on_conflict_do_nothing(
+            index_elements=["contact_id", "controller_id", "purpose"],
+            index_where=sa.text("withdrawn_at IS NULL AND contact_id IS NOT NULL"),
+        )
+        .returning(Consent.id)
+    ).scalar_one_or_none()
+    if given is None:
+        return
+    session.execute(
+        sa.update(Suppression)
+        .where(
+            Suppression.digest == contact.digest,
+            Suppression.channel == contact.channel,
+            Suppression.controller_id == controller,
+            Suppression.reason.in_(("left", "unsubscribe")),
+            Suppression.lifted_at.is_(None),
+        )
+        .values(lifted_at=sa.func.now())
+    )
+    audit.record(
+        session,
+        event="consent:give",
+        subject=f"contact:{contact.id}",
+        actor=actor,
+        organisation=controller,
+        detail={"purpose": purpose, "wording": wording.id, "how": how},
+    )
+
+
+def suppress(
+    session: Session,
+    *,
+    channel: str,
+    digest: bytes,
+    digest_key: int,
+    controller: UUID | None,
+    reason: str,
+    topic: str | None = None,
+    sender_id: int | None = None,
+) -> bool:
+    """Put an address out of reach; True when it was not already."""
+    added = session.execute(
+        insert(Suppression)
+        .values(
+            channel=channel,
+            digest=digest,
+            digest_key=digest_key,
+            controller_id=controller,
+            topic=topic,
+            sender_id=sender_id,
+            reason=reason,
+        )
+        .on_conflict_do_nothing()
+        .returning(Suppression.id)
+    ).scalar_one_or_none()
+    return added is not None
+
+
+_WITHDRAW = sa.text(
+    """
+    UPDATE consents SET withdrawn_at = now(), withdrawn_how = :how
+    WHERE contact_id = :contact AND purpose = 'alerts' AND withdrawn_at IS NULL
+      AND (CAST(:controller AS uuid) IS NULL OR controller_id = :controller)
+    """
+)
+
+
+def leave(
+    session: Session, contact_id: int, controller: UUID, *, how: str, actor: audit.Actor, reason: str = "left"
+) -> bool:
+    """End everything between a contact point and a controller. Twice is once.
+
+    False when the contact point no longer exists: there is nothing left to stop.
+    """
+    contact = session.get(ContactPoint, contact_id)
+    if contact is None:
+        return False
+    added = suppress(
+        session,
+        channel=contact.channel,
+        digest=contact.digest,
+        digest_key=contact.digest_key,
+        controller=controller,
+        reason=reason,
+    )
+    session.execute(_WITHDRAW, {"how": how, "contact": contact_id, "controller": controller})
+    if added:
+        audit.record(
+            session,
+            event="consent:withdraw",
+            subject=f"contact:{contact_id}",
+            actor=actor,
+            organisation=controller,
+            detail={"how": how},
+        )
+    return True
+
+
+def leave_by_link(session: Session, contact_id: int, dispatch_id: UUID, *, how: str, origin: str) -> bool:
+    """Somebody followed the stop link of a message: leave the controller that sent it.
+
+    The link outlives the ledger: of a dispatch no longer kept, every controller is left.
+    """
+    actor = audit.Actor(audit.ActorKind.RESIDENT, id=str(contact_id), origin=origin)
+    controller = session.scalar(sa.select(Dispatch.controller_id).where(Dispatch.id == dispatch_id))
+    controllers = (
+        [controller]
+        if controller is not None
+        else session.scalars(
+            sa.select(Consent.controller_id)
+            .where(Consent.contact_id == contact_id, Consent.withdrawn_at.is_(None))
+            .distinct()
+        ).all()
+    )
+    left = [
+        leave(session, contact_id, one, how=how, actor=actor, reason="unsubscribe") for one in controllers
+    ]
+    return any(left)

@@ -1,0 +1,35 @@
+"""What can go wrong in a service: a tree with codes, in words a person can act on."""
+
+from __future__ import annotations
+
+
+class ServiceError(Exception):
+    """``code`` for machines, ``message`` for people; never personal data in either."""
+
+    code = "service"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class Invalid(ServiceError):
+    """Something that was entered cannot be used; ``field`` says which."""
+
+    code = "invalid"
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class Missing(ServiceError):
+    """There is no such thing, or it may not be seen: the two look alike."""
+
+    code = "missing"
+
+
+class Conflict(ServiceError):
+    """The state does not allow it any more."""
+
+    code = "conflict"

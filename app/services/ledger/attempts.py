@@ -1,0 +1,82 @@
+"""Attempts: on record before the first byte, behind the lease's fence, in the sender's pace."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from app.services.ledger.claims import Claim
+
+# One statement renews the lease, refuses whoever lost it, and records the attempt: the fence
+# and the mark cannot come apart.
+_OPEN = sa.text(
+    """
+    WITH mine AS (
+        UPDATE batches SET lease_until = clock_timestamp() + make_interval(secs => :lease)
+        WHERE dispatch_id = :dispatch AND n = :batch AND lease_token = :token
+          AND lease_until > clock_timestamp() AND expires_at > clock_timestamp()
+        RETURNING dispatch_id, n, sender_id, lease_token
+    )
+    INSERT INTO attempts (dispatch_id, batch_n, n, provider, sender_id, ordinal_from, ordinal_to, lease_token)
+    SELECT m.dispatch_id, m.n,
+        1 + coalesce((SELECT max(a.n) FROM attempts a WHERE a.dispatch_id = m.dispatch_id AND a.batch_n = m.n), 0),
+        :provider, m.sender_id, :first, :last, m.lease_token
+    FROM mine m JOIN dispatches d ON d.id = m.dispatch_id AND d.state = 'running'
+    RETURNING n
+    """
+)
+
+
+def open_attempt(
+    session: Session, held: Claim, *, provider: str, first: int, last: int, lease_seconds: float
+) -> int | None:
+    """Record that ordinals ``first`` to ``last`` are about to be sent; the attempt's number.
+
+    None when the lease is lost, the dispatch was stopped or its time is over: send nothing.
+    The caller commits before the first byte.
+    """
+    return session.execute(
+        _OPEN,
+        {
+            "lease": lease_seconds,
+            "dispatch": held.dispatch,
+            "batch": held.batch,
+            "token": held.lease,
+            "provider": provider,
+            "first": first,
+            "last": last,
+        },
+    ).scalar_one_or_none()
+
+
+_PACE = sa.text(
+    """
+    UPDATE sender_pace p
+    SET free_at = greatest(p.free_at, clock_timestamp())
+        + make_interval(secs => :segments / s.segments_per_second)
+    FROM senders s
+    WHERE s.id = p.sender_id AND p.sender_id = :sender
+      AND p.free_at <= clock_timestamp() + make_interval(secs => :backlog)
+    RETURNING p.free_at
+    """
+)
+_FREE_AT = sa.text(
+    "SELECT free_at - make_interval(secs => :backlog) FROM sender_pace WHERE sender_id = :sender"
+)
+
+
+def take_turn(session: Session, sender_id: int, segments: int, backlog_seconds: float) -> datetime | None:
+    """Reserve a place in the sender's queue at the provider, shared by all workers.
+
+    None when granted. Otherwise the time to come back: the provider would already hold
+    ``backlog_seconds`` of messages, and an urgent alert or a STOP must not wait behind more.
+    """
+    values = {"segments": segments, "sender": sender_id, "backlog": backlog_seconds}
+    if session.execute(_PACE, values).one_or_none() is not None:
+        return None
+    free_at: datetime = session.execute(
+        _FREE_AT, {"sender": sender_id, "backlog": backlog_seconds}
+    ).scalar_one()
+    return free_at

@@ -1,0 +1,91 @@
+"""What the sweeper does, from PostgreSQL alone: leases that ran out, dispatches that ended."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+_ABANDONED = sa.text(
+    """
+    SELECT dispatch_id, n FROM batches
+    WHERE state = 'claimed' AND lease_until < clock_timestamp()
+    ORDER BY lease_until LIMIT :most FOR UPDATE SKIP LOCKED
+    """
+)
+# Whoever lies in an open attempt and has no row may have been written to: in doubt, never again.
+_DOUBT = sa.text(
+    """
+    WITH open AS (
+        SELECT n, ordinal_from, ordinal_to FROM attempts
+        WHERE dispatch_id = :dispatch AND batch_n = :batch AND closed_at IS NULL
+    ), ins AS (
+        INSERT INTO deliveries (dispatch_id, contact_id, batch_n, ordinal, attempt_n, status, reason)
+        SELECT :dispatch, u.contact_id, :batch, u.ordinal, open.n, 10, 'worker lost'
+        FROM batches b
+        CROSS JOIN LATERAL unnest(b.contact_ids) WITH ORDINALITY AS u(contact_id, ordinal)
+        JOIN open ON u.ordinal BETWEEN open.ordinal_from AND open.ordinal_to
+        WHERE b.dispatch_id = :dispatch AND b.n = :batch
+        ON CONFLICT (dispatch_id, contact_id) DO UPDATE
+            SET status = 10, attempt_n = excluded.attempt_n, reason = excluded.reason, at = now()
+            WHERE deliveries.status = 0
+        RETURNING 1
+    )
+    SELECT count(*) FROM ins
+    """
+)
+_CLOSE = sa.text(
+    """
+    UPDATE attempts SET closed_at = clock_timestamp(), outcome = 'in_doubt', reason = 'worker lost'
+    WHERE dispatch_id = :dispatch AND batch_n = :batch AND closed_at IS NULL
+    """
+)
+_FREE = sa.text(
+    """
+    UPDATE batches SET state = 'waiting', lease_token = NULL, lease_until = NULL, in_doubt = in_doubt + :doubt
+    WHERE dispatch_id = :dispatch AND n = :batch
+    """
+)
+
+
+def recover(session: Session, most: int = 50) -> list[tuple[UUID, int, int]]:
+    """Take back batches whose lease ran out; (dispatch, batch, recipients now in doubt) each."""
+    recovered = []
+    for dispatch, batch in session.execute(_ABANDONED, {"most": most}).all():
+        values = {"dispatch": dispatch, "batch": batch}
+        doubt = session.execute(_DOUBT, values).scalar_one()
+        session.execute(_CLOSE, values)
+        session.execute(_FREE, values | {"doubt": doubt})
+        recovered.append((dispatch, batch, doubt))
+    return recovered
+
+
+_FINISH = sa.text(
+    """
+    UPDATE dispatches d SET finished_at = clock_timestamp(),
+        state = CASE d.state WHEN 'running' THEN 'done' ELSE d.state END
+    WHERE d.finished_at IS NULL AND (CAST(:only AS uuid) IS NULL OR d.id = :only)
+      AND NOT EXISTS (SELECT 1 FROM batches b WHERE b.dispatch_id = d.id AND b.state <> 'done')
+    RETURNING d.id
+    """
+)
+
+
+def finish(session: Session, only: UUID | None = None) -> list[UUID]:
+    """Mark the dispatches (or ``only`` this one) that have nothing left to do; their ids."""
+    return list(session.execute(_FINISH, {"only": only}).scalars())
+
+
+_WAITING = sa.text(
+    """
+    SELECT lane, count(*) FROM (
+        SELECT lane FROM batches WHERE state = 'waiting' AND not_before <= now() LIMIT 1000
+    ) ready GROUP BY lane
+    """
+)
+
+
+def waiting(session: Session) -> dict[int, int]:
+    """Batches ready to be claimed, by lane (counted up to 1,000)."""
+    return dict(session.execute(_WAITING).tuples())

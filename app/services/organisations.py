@@ -1,0 +1,113 @@
+"""Organisations and the senders they write from."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from app.audit import record as audit
+from app.models.organisations import Organisation, Sender, SenderController, SenderPace
+from app.services.errors import Conflict, Invalid, Missing
+from messaging.types import Channel
+
+KINDS = ("police", "council", "transport police", "fire", "association")
+_SLUG = re.compile(r"[a-z][a-z0-9-]{1,59}")
+_ALPHANUMERIC = re.compile(r"(?=.*[A-Za-z])[A-Za-z0-9 ]{1,11}")
+_NUMBER = re.compile(r"\+[1-9][0-9]{6,14}")
+
+
+def create(
+    session: Session,
+    *,
+    slug: str,
+    name: str,
+    kind: str,
+    legal_basis: str,
+    actor: audit.Actor,
+    competent_authority: bool = False,
+) -> Organisation:
+    """A new controller. Raises Invalid, or Conflict when the short name is taken."""
+    if not _SLUG.fullmatch(slug):
+        raise Invalid("slug", "The short name has 2 to 60 lower-case letters, digits and hyphens.")
+    if not name.strip() or len(name) > 200 or not name.isprintable():
+        raise Invalid("name", "The name must have 1 to 200 characters.")
+    if kind not in KINDS:
+        raise Invalid("kind", f"Choose one of: {', '.join(KINDS)}.")
+    if not legal_basis.strip() or len(legal_basis) > 500 or not legal_basis.isprintable():
+        raise Invalid("legal_basis", "Say in up to 500 characters on what legal basis it writes to people.")
+    if by_slug(session, slug) is not None:
+        raise Conflict("There is an organisation with this short name already.")
+    organisation = Organisation(
+        slug=slug,
+        name=name.strip(),
+        kind=kind,
+        legal_basis=legal_basis,
+        competent_authority=competent_authority,
+    )
+    session.add(organisation)
+    session.flush()
+    audit.record(session, event="organisation:create", subject=f"organisation:{organisation.id}", actor=actor)
+    return organisation
+
+
+def by_slug(session: Session, slug: str) -> Organisation | None:
+    return session.scalar(sa.select(Organisation).where(Organisation.slug == slug))
+
+
+def add_sender(
+    session: Session,
+    controllers: Sequence[UUID],
+    *,
+    channel: str,
+    provider: str,
+    address: str,
+    kind: str,
+    lane: str,
+    actor: audit.Actor,
+    display_name: str = "",
+    segments_per_second: float = 10.0,
+) -> Sender:
+    """An address to send from, for one or more controllers."""
+    if channel == Channel.SMS:
+        wanted = _NUMBER if kind == "two-way" else _ALPHANUMERIC
+        if kind not in ("two-way", "alphanumeric") or not wanted.fullmatch(address):
+            raise Invalid(
+                "address", "A sender of texts is a number like +447700900123, or 1 to 11 letters and digits."
+            )
+    elif channel != Channel.EMAIL or kind != "email" or "@" not in address:
+        raise Invalid("address", "A sender of e-mail is an e-mail address.")
+    if lane not in ("urgent", "bulk"):
+        raise Invalid("lane", "The lane is urgent or bulk.")
+    if not 0 < segments_per_second <= 10_000:
+        raise Invalid("segments_per_second", "The rate must be above 0 and at most 10,000 segments a second.")
+    for controller in controllers:
+        if session.get(Organisation, controller) is None:
+            raise Missing("There is no such organisation.")
+    sender = Sender(
+        channel=channel,
+        provider=provider,
+        address=address,
+        display_name=display_name,
+        kind=kind,
+        lane=lane,
+        segments_per_second=segments_per_second,
+    )
+    session.add(sender)
+    session.flush()
+    session.add(SenderPace(sender_id=sender.id))
+    session.add_all(SenderController(sender_id=sender.id, organisation_id=c) for c in controllers)
+    session.flush()
+    for controller in controllers:
+        audit.record(
+            session,
+            event="sender:create",
+            subject=f"sender:{sender.id}",
+            actor=actor,
+            organisation=controller,
+            detail={"channel": channel, "lane": lane},
+        )
+    return sender

@@ -1,0 +1,27 @@
+"""Values for gunicorn: ``gunicorn -c config/gunicorn.py wsgi:app``.
+
+Threads beyond four make pages slower; two to four serve kept connections and slow clients.
+"""
+
+from __future__ import annotations
+
+import os
+
+from config.settings import Settings
+
+_settings = Settings.load(os.environ)
+
+bind = f"{_settings.web_host}:{_settings.web_port}"
+workers = _settings.web_workers
+worker_class = "gthread"
+threads = _settings.web_threads
+preload_app = True  # the app warms its templates before the fork, so that workers share them
+timeout = 30
+graceful_timeout = 20
+keepalive = 5
+limit_request_line = 4094
+limit_request_fields = 60
+control_socket_disable = True  # it would lie in the user's home, where two installations collide
+accesslog = None  # paths and addresses are personal; the app writes its own line with ids
+errorlog = "-"
+loglevel = _settings.log_level

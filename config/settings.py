@@ -1,0 +1,233 @@
+"""Every setting of Wardlink, read from the environment into one frozen object."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+from config import fields
+from config.fields import LOOPBACK, KeySet, Need, Part, Spec, setting
+
+_DATABASES = ("DATABASE_URL", "OWNER_DATABASE_URL", "WORKER_DATABASE_URL", "SEALER_DATABASE_URL")
+_SERVERS = (*_DATABASES, "REDIS_URL")
+_SENDERS = (Part.APP, Part.WORKER)
+
+
+class SettingsError(ValueError):
+    """Settings are missing or wrong; the message has one line for each, with its name."""
+
+    def __init__(self, problems: Mapping[str, str]) -> None:
+        self.problems = dict(problems)
+        super().__init__("\n".join(f"{name} {problem}." for name, problem in problems.items()))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settings:
+    """What a process was told. Secrets never show in repr; a part's unneeded settings may be empty."""
+
+    part: Part
+    embedded: bool  # no server was named, so Wardlink runs its own
+
+    # Where it runs
+    env: str = setting(
+        "WARDLINK_ENV", "development, test or production; production uses only servers of your own",
+        fields.one_of("development", "test", "production"), "development",
+    )  # fmt: skip
+    public_url: str = setting(
+        "PUBLIC_URL", "Address of the site as residents see it, in links and callbacks (https in production)",
+        fields.address("http", "https"), "http://127.0.0.1:8000", need=Need.PRODUCTION, parts=_SENDERS,
+    )  # fmt: skip
+    local_dir: Path = setting(
+        "LOCAL_DIR", "Folder of the embedded servers and their keys; a relative one lies below the project",
+        fields.folder, ".local",
+    )  # fmt: skip
+
+    # Servers
+    database_url: str = setting(
+        "DATABASE_URL", "PostgreSQL as the app's role; with all servers empty Wardlink runs its own",
+        fields.database, need=Need.SERVERS, parts=(Part.APP,), secret=True,
+    )  # fmt: skip
+    owner_database_url: str = setting(
+        "OWNER_DATABASE_URL", "PostgreSQL as the owner's role, for migrations",
+        fields.database, need=Need.SERVERS, parts=(Part.OWNER,), secret=True,
+    )  # fmt: skip
+    worker_database_url: str = setting(
+        "WORKER_DATABASE_URL", "PostgreSQL as the worker's role",
+        fields.database, need=Need.SERVERS, parts=(Part.WORKER,), secret=True,
+    )  # fmt: skip
+    sealer_database_url: str = setting(
+        "SEALER_DATABASE_URL", "PostgreSQL as the sealer's role, for the process that seals the record",
+        fields.database, need=Need.SERVERS, parts=(Part.SEALER,), secret=True,
+    )  # fmt: skip
+    redis_url: str = setting(
+        "REDIS_URL", "Redis 7 or Valkey, the doorbell between the processes",
+        fields.address("redis", "rediss", "unix"), need=Need.SERVERS, parts=_SENDERS, secret=True,
+    )  # fmt: skip
+
+    # Keys
+    value_keys: KeySet | None = setting(
+        "VALUE_KEYS", "Keys that encrypt personal values, as 1:base64,2:base64; the last one is current",
+        fields.key_set, need=Need.SERVERS, parts=_SENDERS, secret=True,
+    )  # fmt: skip
+    index_key: KeySet | None = setting(
+        "INDEX_KEY", "The one key of the digests that find people, as 1:base64; never change it",
+        fields.single_key, need=Need.SERVERS, parts=_SENDERS, secret=True,
+    )  # fmt: skip
+    link_keys: KeySet | None = setting(
+        "LINK_KEYS", "Keys that sign links in messages, as 1:base64,2:base64; add, never remove",
+        fields.key_set, need=Need.SERVERS, parts=_SENDERS, secret=True,
+    )  # fmt: skip
+    seal_key: bytes = setting(
+        "SEAL_KEY", "Private Ed25519 key (32 bytes, base64) that signs the record; the sealer's alone",
+        fields.raw_key, need=Need.SERVERS, parts=(Part.SEALER,), secret=True,
+    )  # fmt: skip
+    seal_public_key: bytes = setting(
+        "SEAL_PUBLIC_KEY", "Public half of SEAL_KEY (32 bytes, base64), to check the heads",
+        fields.raw_key, need=Need.SERVERS, parts=(Part.APP, Part.SEALER),
+    )  # fmt: skip
+    heads_dir: Path | None = setting(
+        "HEADS_DIR", "Folder that signed heads of the record are appended to; best on another machine",
+        fields.optional_folder, need=Need.SERVERS, parts=(Part.SEALER,),
+    )  # fmt: skip
+
+    # Providers
+    twilio_account_sid: str = setting(
+        "TWILIO_ACCOUNT_SID", "Twilio account, AC and 32 hex digits",
+        fields.text, need=Need.PRODUCTION, parts=_SENDERS,
+    )  # fmt: skip
+    twilio_auth_token: str = setting(
+        "TWILIO_AUTH_TOKEN", "Twilio's token: signs in, and proves that callbacks are Twilio's",
+        fields.text, need=Need.PRODUCTION, parts=_SENDERS, secret=True,
+    )  # fmt: skip
+    twilio_base_url: str = setting(
+        "TWILIO_BASE_URL", "Twilio's address, or the sandbox's",
+        fields.address("https", "http"), "https://api.twilio.com", parts=_SENDERS,
+    )  # fmt: skip
+    sendgrid_api_key: str = setting(
+        "SENDGRID_API_KEY", "SendGrid key with the right to send mail",
+        fields.text, need=Need.PRODUCTION, parts=_SENDERS, secret=True,
+    )  # fmt: skip
+    sendgrid_base_url: str = setting(
+        "SENDGRID_BASE_URL", "SendGrid's address (in the EU: https://api.eu.sendgrid.com), or the sandbox's",
+        fields.address("https", "http"), "https://api.sendgrid.com", parts=_SENDERS,
+    )  # fmt: skip
+    sendgrid_webhook_key: str = setting(
+        "SENDGRID_WEBHOOK_KEY", "SendGrid's public key of the signed event webhook, base64",
+        fields.public_key, need=Need.PRODUCTION, parts=(Part.APP,),
+    )  # fmt: skip
+    email_from: str = setting(
+        "EMAIL_FROM", "Address that e-mail comes from",
+        fields.mailbox, "alerts@wardlink.example", need=Need.PRODUCTION, parts=_SENDERS,
+    )  # fmt: skip
+    email_from_name: str = setting(
+        "EMAIL_FROM_NAME", "Name that e-mail comes from", fields.text, "Wardlink", parts=_SENDERS
+    )
+    sms_regions: tuple[str, ...] = setting(
+        "SMS_REGIONS", "Countries whose mobiles may be texted, two-letter codes with commas",
+        fields.regions, "GB", parts=_SENDERS,
+    )  # fmt: skip
+
+    # Sending
+    lease_seconds: int = setting(
+        "LEASE_SECONDS", "How long a worker holds a batch, in seconds", fields.whole(5, 3600), "60"
+    )
+    provider_timeout_seconds: int = setting(
+        "PROVIDER_TIMEOUT_SECONDS", "How long to wait for a provider, in seconds; at most half the lease",
+        fields.whole(1, 600), "10",
+    )  # fmt: skip
+
+    # Logs and the web server
+    log_level: str = setting(
+        "LOG_LEVEL",
+        "debug, info, warning or error",
+        fields.one_of("debug", "info", "warning", "error"),
+        "info",
+    )
+    log_format: str = setting(
+        "LOG_FORMAT", "text for people, json for machines", fields.one_of("text", "json"), "text"
+    )
+    web_host: str = setting("WEB_HOST", "Address that the site listens on", fields.text, "127.0.0.1")
+    web_port: int = setting("WEB_PORT", "Port that the site listens on", fields.whole(1, 65535), "8000")
+    web_workers: int = setting("WEB_WORKERS", "Processes of the site", fields.whole(1, 64), "2")
+    web_threads: int = setting(
+        "WEB_THREADS", "Threads of each process; more than 4 make it slower", fields.whole(2, 4), "4"
+    )
+    sandbox_port: int = setting(
+        "SANDBOX_PORT", "Port of `wardlink sandbox`, the stand-in for the providers; 0 takes a free one",
+        fields.whole(0, 65535), "8010",
+    )  # fmt: skip
+
+    @classmethod
+    def load(cls, environ: Mapping[str, str], part: Part = Part.APP) -> Self:
+        """Read the settings that ``part`` needs. SettingsError names every wrong or missing one at once."""
+        values: dict[str, Any] = {}
+        problems: dict[str, str] = {}
+        for attribute, spec in SPECS.items():
+            given = environ.get(spec.name, "").strip() or spec.default
+            try:
+                values[attribute] = spec.parse(given)
+            except ValueError as error:
+                problems[spec.name] = str(error)
+        given_names = {spec.name for spec in SPECS.values() if environ.get(spec.name, "").strip()}
+        production = values.get("env") == "production"
+        embedded = not production and not given_names.intersection(_SERVERS)
+        for name in _missing(given_names, part, embedded=embedded, production=production):
+            problems.setdefault(name, "is missing")
+        for name, problem in _contradictions(values, production=production).items():
+            problems.setdefault(name, problem)
+        if problems:
+            raise SettingsError(problems)
+        return cls(part=part, embedded=embedded, **values)
+
+    def with_embedded(self, found: Mapping[str, str]) -> Self:
+        """These settings, completed by what the embedded services say (under the settings' own names).
+
+        What the environment gave stays; an embedded service never takes the place of a named one.
+        """
+        changes: dict[str, Any] = {}
+        for attribute, spec in SPECS.items():
+            if spec.name in found and not getattr(self, attribute):
+                changes[attribute] = spec.parse(found[spec.name])
+        return dataclasses.replace(self, **changes)
+
+
+SPECS: Mapping[str, Spec[Any]] = {
+    field.name: field.metadata["setting"]
+    for field in dataclasses.fields(Settings)
+    if "setting" in field.metadata
+}
+
+
+def _missing(given: set[str], part: Part, *, embedded: bool, production: bool) -> list[str]:
+    due = {Need.NEVER: False, Need.SERVERS: not embedded, Need.PRODUCTION: production}
+    return [
+        spec.name
+        for spec in SPECS.values()
+        if due[spec.need] and part in spec.parts and spec.name not in given
+    ]
+
+
+def _contradictions(values: Mapping[str, Any], *, production: bool) -> dict[str, str]:
+    found: dict[str, str] = {}
+    lease, timeout = values.get("lease_seconds"), values.get("provider_timeout_seconds")
+    if lease and timeout and timeout * 2 > lease:
+        found["PROVIDER_TIMEOUT_SECONDS"] = f"must be at most half of LEASE_SECONDS ({lease})"
+    for attribute in ("twilio_base_url", "sendgrid_base_url", "public_url"):
+        url = urlsplit(values.get(attribute, ""))
+        if url.scheme == "http" and (
+            production or (attribute != "public_url" and url.hostname not in LOOPBACK)
+        ):
+            found[SPECS[attribute].name] = "must begin with https://"
+    if production:
+        seen: dict[str, str] = {}
+        for name in _DATABASES:
+            url_text = values.get(name.lower())
+            if url_text and url_text in seen:
+                found[name] = f"must not be the same as {seen[url_text]}: each role has its own rights"
+            elif url_text:
+                seen[url_text] = name
+    return found

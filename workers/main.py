@@ -1,0 +1,45 @@
+"""``python -m workers.main urgent|bulk|receipts|back``: one worker process for one kind of work."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from app import logs
+from app.embedded.state import EmbeddedError
+from config.queues import Queue
+from config.settings import SettingsError
+from workers import receipts, runtime, send
+
+LISTENS = {
+    "urgent": [Queue.URGENT],
+    "bulk": [Queue.URGENT, Queue.BULK],
+    "receipts": [Queue.RECEIPTS],
+    "back": [Queue.BACK],
+}
+POLLS = {
+    "urgent": lambda: send.drain(urgent=True),
+    "bulk": send.drain,
+    "receipts": receipts.merge,
+    "back": lambda: 0,
+}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="workers.main", description=__doc__)
+    parser.add_argument("kind", choices=sorted(LISTENS), help="what this worker does")
+    kind = parser.parse_args(arguments).kind
+    try:
+        settings = runtime.registry().settings
+        logs.set_up(settings.log_level, settings.log_format)
+    except (SettingsError, EmbeddedError) as error:
+        print(error, file=sys.stderr)  # noqa: T201  no logs before the settings are known
+        return 2
+    try:
+        return runtime.listen(LISTENS[kind], POLLS[kind])
+    finally:
+        runtime.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,80 @@
+"""The job behind a ring for receipts: merge what the webhooks stored."""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+from urllib.parse import parse_qsl
+
+import structlog
+from sqlalchemy.orm import Session
+
+from app import queue
+from app.services import inbound, receipts
+from app.services.receipts import Merged, Parsed
+from messaging.providers import sendgrid_hooks, twilio_hooks
+from workers import runtime
+
+log = structlog.get_logger(__name__)
+
+MERGE_SECONDS = 30.0
+PILE = "receipts"
+
+
+def _sendgrid(body: str) -> Parsed:
+    try:
+        return Parsed(sendgrid_hooks.parse_events(body.encode()))
+    except sendgrid_hooks.EventsError as error:
+        return Parsed(problem=str(error))
+
+
+def _twilio_status(body: str) -> Parsed:
+    form = dict(parse_qsl(body, keep_blank_values=True))
+    try:
+        receipt = twilio_hooks.parse_status(form.pop("wl_ref", ""), form)
+    except (twilio_hooks.HookError, ValueError) as error:
+        return Parsed(problem=str(error))
+    return Parsed([receipt] if receipt else [])
+
+
+def _twilio_inbound(session: Session, body: str) -> Parsed:
+    form = dict(parse_qsl(body, keep_blank_values=True))
+    try:
+        return Parsed(problem=inbound.receive(session, twilio_hooks.parse_inbound(form)))
+    except (twilio_hooks.HookError, ValueError) as error:
+        return Parsed(problem=str(error))
+
+
+def merge_some(session: Session) -> Merged:
+    """One transaction's worth of raw events."""
+    return receipts.merge(
+        session,
+        {
+            "sendgrid": _sendgrid,
+            "twilio-status": _twilio_status,
+            "twilio-inbound": partial(_twilio_inbound, session),
+        },
+    )
+
+
+def merge() -> int:
+    """Merge until nothing waits or 30 seconds are over; how many raw events."""
+    queue.answered(PILE)
+    return runtime.attempt(_merge)
+
+
+def _merge() -> int:
+    until = time.monotonic() + MERGE_SECONDS
+    sessions = runtime.registry().sessions
+    total = 0
+    while time.monotonic() < until:
+        with sessions.begin() as session:
+            done = merge_some(session)
+        with sessions.begin() as session:
+            early = receipts.merge_early(session)
+        total += done.events
+        if done.problems:
+            log.warning("receipts_unreadable", count=done.problems)
+        if not done.events and not early.moved:
+            break
+    return total

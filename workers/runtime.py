@@ -1,0 +1,105 @@
+"""What a worker process runs on, and its loop: listen for rings, and poll when the queue is away."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from functools import cache
+
+import redis
+import sqlalchemy as sa
+import structlog
+from rq import SimpleWorker
+from rq.serializers import JSONSerializer
+
+from app.embedded import client
+from app.registry import Registry, open_registry
+from config.fields import Part
+from config.queues import Queue
+from workers.sending.engine import Engine
+
+log = structlog.get_logger(__name__)
+
+POLL_SECONDS = 1.0
+LONG_ENOUGH = 30.0  # a connection that held this long was well
+
+
+@cache
+def registry() -> Registry:
+    """This process's registry, opened at the first job."""
+    return open_registry(part=Part.WORKER)
+
+
+@cache
+def runner() -> asyncio.Runner:
+    """One event loop for the life of the process, so that connections stay open between jobs."""
+    return asyncio.Runner()
+
+
+@cache
+def engine() -> Engine:
+    return Engine(registry())
+
+
+def close() -> None:
+    """Let go of connections; the process is about to end."""
+    if engine.cache_info().currsize:
+        runner().run(engine().aclose())
+    if runner.cache_info().currsize:
+        runner().close()
+    if registry.cache_info().currsize:
+        registry().engine.dispose()
+
+
+class Listener(SimpleWorker):  # type: ignore[misc]  # rq is not typed
+    """RQ's worker without a fork per job: connections live, and a ring costs 6 ms instead of 28."""
+
+    asked = False
+
+    def handle_warm_shutdown_request(self) -> None:
+        """SIGTERM, idle or busy: finish what is under way and claim no more."""
+        self.asked = True
+        if engine.cache_info().currsize:
+            engine().stopping = True
+        super().handle_warm_shutdown_request()
+
+
+def listen(queues: list[Queue], poll: Callable[[], int]) -> int:
+    """Work until asked to end. ``poll`` does what is due by PostgreSQL alone; it fills the gap while
+    the queue server is away, for RQ's own worker ends when that happens at the end of a job.
+    """
+    opened = registry()
+    wait = 0.5
+    while True:
+        began = time.monotonic()
+        try:
+            connection = redis.Redis.from_url(opened.settings.redis_url, health_check_interval=30)
+            connection.ping()
+            worker = Listener(
+                [q.value for q in queues],
+                connection=connection,
+                serializer=JSONSerializer,
+                worker_ttl=60,
+                log_job_description=False,
+            )
+            worker.work(logging_level="WARNING", with_scheduler=False)
+            if worker.asked:
+                return 0
+        except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError) as error:
+            log.warning("queue_away", error=type(error).__name__, polling=POLL_SECONDS)
+            if opened.settings.embedded:
+                client.ensure(opened.settings.local_dir)
+        attempt(poll)
+        wait = 0.5 if time.monotonic() - began > LONG_ENOUGH else min(wait * 2, POLL_SECONDS)
+        time.sleep(wait)
+
+
+def attempt(work: Callable[[], int]) -> int:
+    """Do some work, or say that the database is away and go on: the next ring or poll finds it all."""
+    try:
+        return work()
+    except (sa.exc.OperationalError, sa.exc.InterfaceError) as error:
+        log.warning("database_away", error=type(error.orig).__name__)
+        time.sleep(0.5)
+        return 0

@@ -1,0 +1,96 @@
+"""The scheduler: one for the site, under a PostgreSQL lock. It reads PostgreSQL alone and rings.
+
+What it finds, a lost ring would have told: so losing every ring loses nothing but a second.
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import threading
+
+import sqlalchemy as sa
+import structlog
+from sqlalchemy.orm import Session
+
+from app import logs, queue
+from app.models.ledger import URGENT_LANE
+from app.registry import Registry
+from app.services.ledger import recovery
+from config.queues import Queue
+from workers import runtime
+from workers.receipts import PILE
+
+log = structlog.get_logger(__name__)
+
+TICK_SECONDS = 1.0
+PARTITION_TICKS = 3_600
+_LOCK = sa.text("SELECT pg_try_advisory_lock(hashtext('wardlink.scheduler'))")
+_DUE_RECEIPTS = sa.text(
+    "SELECT EXISTS (SELECT 1 FROM raw_events WHERE merged_at IS NULL) OR EXISTS (SELECT 1 FROM early_receipts)"
+)
+MOST_RINGS = 8
+
+
+def sweep(session: Session) -> None:
+    """One look: leases that ran out, dispatches that ended, work that is ready."""
+    for dispatch, batch, doubt in recovery.recover(session):
+        log.warning("lease_ran_out", dispatch=str(dispatch), batch=batch, in_doubt=doubt)
+    recovery.finish(session)
+    for lane, ready in recovery.waiting(session).items():
+        lane_name = Queue.URGENT if lane == URGENT_LANE else Queue.BULK
+        for nth in range(min(ready, MOST_RINGS)):
+            queue.ring(
+                session,
+                lane_name,
+                "workers.send.drain",
+                coalesce=f"{lane_name}-{nth}",
+                urgent=lane == URGENT_LANE,
+                nth=nth,
+            )
+    if session.execute(_DUE_RECEIPTS).scalar_one():
+        queue.ring(session, Queue.RECEIPTS, "workers.receipts.merge", coalesce=PILE)
+
+
+def run(registry: Registry, ended: threading.Event) -> int:
+    """Tick until ``ended``. Waits while another scheduler holds the lock, or the database is away."""
+    ticks = 0
+    while not ended.is_set():
+        try:
+            with registry.engine.connect() as held:
+                if not held.execute(_LOCK).scalar_one():
+                    ended.wait(TICK_SECONDS)
+                    continue
+                held.commit()
+                log.info("scheduler_leads")
+                while not ended.is_set():
+                    held.execute(sa.text("SELECT 1"))  # the lock lives as long as this connection
+                    held.commit()
+                    with registry.sessions.begin() as session:
+                        sweep(session)
+                        if ticks % PARTITION_TICKS == 0:
+                            session.execute(sa.text("SELECT ledger_make_partitions(3)"))
+                    ticks += 1
+                    ended.wait(TICK_SECONDS)
+        except (sa.exc.OperationalError, sa.exc.InterfaceError) as error:
+            log.warning("database_away", error=type(error.orig).__name__)
+            ended.wait(TICK_SECONDS)
+    return 0
+
+
+def main() -> int:
+    argparse.ArgumentParser(prog="workers.schedule", description=__doc__).parse_args()
+    registry = runtime.registry()
+    logs.set_up(registry.settings.log_level, registry.settings.log_format)
+    ended = threading.Event()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(name, lambda *_: ended.set())
+    try:
+        return run(registry, ended)
+    finally:
+        runtime.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,25 @@
+"""The job behind a ring for sending: drain what PostgreSQL says is ready."""
+
+from __future__ import annotations
+
+from app.models.ledger import BULK_LANE, URGENT_LANE
+from app.services.ledger import recovery
+from workers import runtime
+
+DRAIN_SECONDS = 30.0
+
+
+def drain(urgent: bool = False, nth: int = 0) -> int:
+    """Send for up to 30 seconds; how many batches were handled.
+
+    The urgent lane's workers take nothing else; the bulk lane's look for urgent work before every
+    batch. ``nth`` only tells one ring from another.
+    """
+    lanes = [URGENT_LANE] if urgent else [URGENT_LANE, BULK_LANE]
+    return runtime.attempt(lambda: _drain(lanes))
+
+
+def _drain(lanes: list[int]) -> int:
+    with runtime.registry().sessions.begin() as session:
+        recovery.recover(session)
+    return runtime.runner().run(runtime.engine().drain(lanes, DRAIN_SECONDS))

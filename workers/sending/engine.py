@@ -1,0 +1,249 @@
+"""The sending engine: claims batches and carries several at once, none with a transaction open.
+
+One engine per process. Claims and records are short blocking transactions; only providers are
+awaited, so while one batch waits for its answer the next is prepared.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TypeVar
+from uuid import UUID
+
+import sqlalchemy as sa
+import structlog
+from sqlalchemy.orm import Session
+
+from app import crypto, providers
+from app.models.ledger import DispatchContent
+from app.models.people import ADDRESS_PURPOSE, SALUTATION_PURPOSE
+from app.registry import Registry
+from app.services.ledger import attempts, claims, recovery, results
+from app.services.ledger.claims import Claim, Remaining
+from app.services.ledger.results import Row
+from messaging.types import Channel, DeliveryStatus, Outcome
+
+log = structlog.get_logger(__name__)
+T = TypeVar("T")
+
+IN_FLIGHT = 6  # batches at once
+# The lease outlives the last moment at which a call may start by this share.
+SAFE_SHARE = 0.8
+RECORD_PATIENCE = 120.0  # seconds to go on trying to write down what a provider answered
+LONGEST_BACK_OFF = 300.0
+UNREADABLE = "unreadable address"
+
+
+@dataclass(slots=True)
+class Job:
+    """A claimed batch in hand: who is left, and until when a call may start."""
+
+    held: Claim
+    left: list[Remaining]
+    attempt: int | None  # already open for all of ``left`` (e-mail)
+    deadline: float  # time.monotonic()
+
+    def may_start(self) -> bool:
+        return time.monotonic() < self.deadline
+
+
+class Engine:
+    """Sends for one process. ``aclose`` before its event loop ends."""
+
+    def __init__(self, registry: Registry) -> None:
+        settings = registry.settings
+        self.sessions = registry.sessions
+        self.lease = float(settings.lease_seconds)
+        self.timeout = float(settings.provider_timeout_seconds)
+        self.public_url = settings.public_url.rstrip("/")
+        self.signer = registry.signer
+        self.email = providers.email(settings)
+        self.sms = providers.sms(settings)
+        self.content = lru_cache(maxsize=64)(self._content)
+        self.stopping = False
+
+    async def aclose(self) -> None:
+        await self.email.aclose()
+        await self.sms.aclose()
+
+    async def drain(self, lanes: Sequence[int], seconds: float) -> int:
+        """Claim and send until nothing is ready or time is up; how many batches were handled.
+
+        Lanes are looked at in their order before every claim, so urgent work overtakes.
+        """
+        from workers.sending.email import send_email
+        from workers.sending.sms import send_sms
+
+        until = time.monotonic() + seconds
+        under_way: set[asyncio.Task[None]] = set()
+        handled = 0
+        dry = False
+        while True:
+            while not dry and len(under_way) < IN_FLIGHT and time.monotonic() < until and not self.stopping:
+                job = self.begin(lanes)
+                if job is None:
+                    dry = True
+                    break
+                handled += 1
+                if job.left:
+                    send = send_email if job.held.channel is Channel.EMAIL else send_sms
+                    under_way.add(asyncio.create_task(send(self, job)))
+                    await asyncio.sleep(0)  # let the call leave before the next claim
+            if not under_way:
+                return handled
+            finished, under_way = await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
+            dry = False
+            for task in finished:
+                task.result()
+
+    def begin(self, lanes: Sequence[int]) -> Job | None:
+        """Claim the next batch, settle who may no longer be written to, open its attempt (e-mail).
+
+        None when nothing is ready. A job without anybody left is already closed.
+        """
+        deadline = self.deadline()
+        with self.sessions.begin() as session:
+            held = claims.claim(session, lanes=lanes, channels=list(Channel), lease_seconds=self.lease)
+            if held is None:
+                return None
+            checked = claims.check(session, held)
+            left = self.settle(session, held, checked)
+            if not held.running or held.expired:
+                status = DeliveryStatus.STOPPED if not held.running else DeliveryStatus.EXPIRED
+                rows = [Row(r.ordinal, r.contact_id, status) for r in left]
+                results.write(session, held.dispatch, held.batch, None, rows)
+                left = []
+            attempt = None
+            if left and held.channel is Channel.EMAIL:
+                attempt = self.open(session, held, left, self.email.name)
+                if attempt is None:  # stopped or expired at this very moment: the next claim will say so
+                    results.release(session, held, done=False)
+                    return Job(held, [], None, deadline)
+            if not left:
+                results.release(session, held, done=True)
+                recovery.finish(session, held.dispatch)
+            return Job(held, left, attempt, deadline)
+
+    def deadline(self) -> float:
+        """The last monotonic moment to start a call, were the lease taken now."""
+        return time.monotonic() + self.lease * SAFE_SHARE
+
+    def open(self, session: Session, held: Claim, left: Sequence[Remaining], provider: str) -> int | None:
+        return attempts.open_attempt(
+            session,
+            held,
+            provider=provider,
+            first=left[0].ordinal,
+            last=left[-1].ordinal,
+            lease_seconds=self.lease,
+        )
+
+    def settle(self, session: Session, held: Claim, checked: claims.Checked) -> list[Remaining]:
+        """Write down those who said stop or were erased meanwhile; who is left."""
+        rows = [Row(o, c, DeliveryStatus.STOPPED) for o, c in checked.stopped]
+        rows += [Row(o, c, DeliveryStatus.ERASED) for o, c in checked.erased]
+        results.write(session, held.dispatch, held.batch, None, rows)
+        return checked.left
+
+    def recheck(self, session: Session, held: Claim, people: Sequence[Remaining]) -> list[Remaining]:
+        """Who of these may still be written to, right before another try or window."""
+        checked = claims.check(session, held, people[0].ordinal, people[-1].ordinal)
+        wanted = {p.ordinal for p in people}
+        return [p for p in self.settle(session, held, checked) if p.ordinal in wanted]
+
+    async def record(self, what: str, write: Callable[[Session], T]) -> T:
+        """Commit what a provider answered, trying again while the database is away.
+
+        Everything written here may be written twice. When the database stays away the evidence is
+        lost and the sweeper finds the attempt open: in doubt.
+        """
+        began, pause = time.monotonic(), 0.1
+        while True:
+            try:
+                with self.sessions.begin() as session:
+                    return write(session)
+            except (sa.exc.OperationalError, sa.exc.InterfaceError) as error:
+                if time.monotonic() - began > RECORD_PATIENCE:
+                    raise
+                log.warning("record_waits", what=what, error=type(error.orig).__name__)
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, 2.0)
+
+    def write_rows(
+        self, session: Session, held: Claim, attempt: int | None, rows: Sequence[Row]
+    ) -> results.Written:
+        """Record an attempt's results; a repeat is counted and alarmed, and loses nobody else."""
+        written = results.write(session, held.dispatch, held.batch, attempt, rows)
+        if written.repeated:
+            log.error(
+                "delivery_repeated",
+                dispatch=str(held.dispatch),
+                batch=held.batch,
+                attempt=attempt,
+                repeated=written.repeated,
+            )
+        return written
+
+    def not_taken(self, session: Session, held: Claim, attempt: int, people: Sequence[Remaining]) -> None:
+        """Proof that these were not taken: whoever the sweeper put in doubt meanwhile waits again."""
+        results.give_back(session, held.dispatch, held.batch, attempt, [p.contact_id for p in people])
+
+    def finish_batch(
+        self, session: Session, held: Claim, *, done: bool, delay: float = 0.0, progress: bool = False
+    ) -> None:
+        results.release(session, held, done=done, delay_seconds=delay, progress=progress)
+        if done:
+            recovery.finish(session, held.dispatch)
+
+    def back_off(self, held: Claim, retry_after: float | None) -> float:
+        """Seconds until another try: jittered, doubling, never sooner than the provider asks."""
+        wait = min(LONGEST_BACK_OFF, 2.0 ** min(held.tries, 9)) * random.uniform(0.5, 1.0)  # noqa: S311
+        return max(wait, retry_after or 0.0)
+
+    def open_values(self, people: Sequence[Remaining]) -> tuple[list[str | None], list[str | None]]:
+        """Addresses and names of a batch, opened in bulk. None for a value that does not open."""
+        return (
+            _open([p.address_enc for p in people], ADDRESS_PURPOSE),
+            _open([p.salutation_enc for p in people], SALUTATION_PURPOSE),
+        )
+
+    def _content(self, dispatch: UUID, channel: str, language: str, kind: str) -> DispatchContent:
+        """What a dispatch says; it never changes, so it is kept."""
+        with self.sessions() as session:
+            return session.get_one(DispatchContent, (dispatch, channel, language, kind))
+
+
+def _open(blobs: Sequence[bytes | None], purpose: str) -> list[str | None]:
+    keyring = crypto.keyring()
+    present = [b for b in blobs if b is not None]
+    try:
+        opened: list[str | None] = list(keyring.decrypt_many(present, purpose))
+    except crypto.CryptoError:
+        # One damaged value must not hold up a thousand people.
+        opened = [_open_one(keyring, b, purpose) for b in present]
+    if len(present) == len(blobs):
+        return opened
+    values = iter(opened)
+    return [None if b is None else next(values) for b in blobs]
+
+
+def _open_one(keyring: crypto.Keyring, blob: bytes, purpose: str) -> str | None:
+    try:
+        return keyring.decrypt(blob, purpose)
+    except crypto.CryptoError as error:
+        log.error("value_does_not_open", purpose=purpose, code=str(error.code))
+        return None
+
+
+def worst(outcomes: Counter[Outcome]) -> Outcome:
+    """What to call an attempt whose messages fared differently."""
+    for outcome in (Outcome.IN_DOUBT, Outcome.TAKEN, Outcome.REFUSED):
+        if outcomes[outcome]:
+            return outcome
+    return Outcome.NOT_TAKEN
