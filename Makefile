@@ -71,7 +71,7 @@ lint: $(INSTALLED) ## style, types and import contracts
 	@"$(PY)" -m ruff check .
 	@"$(PY)" -m ruff format --check .
 	@"$(PY)" -m mypy
-	@"$(VENV)/bin/python" -c 'from importlinter.cli import lint_imports_command; lint_imports_command()'
+	@"$(PY)" -c 'from importlinter.cli import lint_imports_command; lint_imports_command()'
 
 .PHONY: format
 format: $(INSTALLED) ## put the code in order

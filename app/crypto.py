@@ -83,7 +83,10 @@ class Keyring:
         return self.decrypt_many((blob,), purpose)[0]
 
     def decrypt_many(self, blobs: Iterable[bytes], purpose: str) -> list[str]:
-        """Open many values of one purpose, in their order (about 2 µs each); CryptoError at the first bad one."""
+        """Open many values of one purpose, in their order, about 2 µs each.
+
+        CryptoError at the first that does not open.
+        """
         ciphers, bound = self._ciphers, purpose.encode()
         opened: list[str] = []
         keep = opened.append
@@ -98,7 +101,7 @@ class Keyring:
             except (InvalidTag, IndexError, ValueError):
                 raise CryptoError(
                     CryptoCode.DOES_NOT_OPEN,
-                    f"A value does not open as {purpose}: it was changed, cut or moved, or the key is another.",
+                    f"A value does not open as {purpose}: it was changed, cut or moved.",
                 ) from None
         return opened
 

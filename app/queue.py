@@ -55,6 +55,16 @@ def connect(url: str) -> redis.Redis:
     return _connection
 
 
+def reachable() -> bool:
+    """Whether the queue server answers now; False too when none is connected."""
+    if _connection is None:
+        return False
+    try:
+        return bool(_connection.ping())
+    except redis.exceptions.RedisError:
+        return False
+
+
 def rq_queue(lane: Queue, connection: redis.Redis) -> RqQueue:
     """The RQ queue of a lane, with the serializer that workers need as well."""
     return RqQueue(lane.value, connection=connection, serializer=JSONSerializer)

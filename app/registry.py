@@ -72,4 +72,6 @@ def open_registry(settings: Settings | None = None, part: Part = Part.APP, *, po
     engine = make_engine(
         database_url(settings), pool_size=pool_size, application_name=f"wardlink-{settings.part}"
     )
+    if settings.embedded:  # a killed keeper, and with it both servers, comes back at the next connection
+        sa.event.listen(engine, "do_connect", lambda *_: embedded.revive(settings.local_dir))
     return Registry(settings, engine, make_sessions(engine))

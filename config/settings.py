@@ -177,7 +177,7 @@ class Settings:
         embedded = not production and not given_names.intersection(_SERVERS)
         for name in _missing(given_names, part, embedded=embedded, production=production):
             problems.setdefault(name, "is missing")
-        for name, problem in _contradictions(values, production=production).items():
+        for name, problem in _contradictions(values, given_names, production=production).items():
             problems.setdefault(name, problem)
         if problems:
             raise SettingsError(problems)
@@ -211,13 +211,13 @@ def _missing(given: set[str], part: Part, *, embedded: bool, production: bool) -
     ]
 
 
-def _contradictions(values: Mapping[str, Any], *, production: bool) -> dict[str, str]:
+def _contradictions(values: Mapping[str, Any], given: set[str], *, production: bool) -> dict[str, str]:
     found: dict[str, str] = {}
     lease, timeout = values.get("lease_seconds"), values.get("provider_timeout_seconds")
     if lease and timeout and timeout * 2 > lease:
         found["PROVIDER_TIMEOUT_SECONDS"] = f"must be at most half of LEASE_SECONDS ({lease})"
     for attribute in ("twilio_base_url", "sendgrid_base_url", "public_url"):
-        url = urlsplit(values.get(attribute, ""))
+        url = urlsplit(values.get(attribute, "") if SPECS[attribute].name in given else "")
         if url.scheme == "http" and (
             production or (attribute != "public_url" and url.hostname not in LOOPBACK)
         ):

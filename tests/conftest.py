@@ -9,6 +9,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from hypothesis import HealthCheck, settings
 from psycopg import sql
 from sqlalchemy.orm import Session
 
@@ -26,6 +27,10 @@ from app.services import areas  # noqa: E402
 from config.fields import Part  # noqa: E402
 from config.settings import Settings  # noqa: E402
 from tests.factories import Makes  # noqa: E402
+
+# Machines are shared and noisy: an example that took long says nothing about the code.
+settings.register_profile("wardlink", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("wardlink")
 
 URLS = ("database_url", "owner_database_url", "worker_database_url", "sealer_database_url")
 

@@ -67,7 +67,7 @@ def verify(
     heads = _Heads(_genuine(read_heads(heads_dir, vouching), public_key, found), found)
     links, last = _walk(session, heads, found)
     heads.end(last)
-    if links and not heads.good:
+    if links and not heads.any:
         found.add(
             Trouble.HEAD, f"No signed head in {heads_dir} vouches for any of the {links:,} chained entries."
         )
@@ -129,6 +129,7 @@ class _Heads:
     def __init__(self, heads: Iterator[Head], found: Findings) -> None:
         self._heads, self._found = heads, found
         self._next = next(heads, None)
+        self.any = self._next is not None
         self.good = 0
         self.vouched = 0
 

@@ -48,6 +48,8 @@ def ensure(local_dir: Path) -> Endpoints:
                 f"This user may not use {error.filename}, which another user made: "
                 "remove that folder, or set LOCAL_DIR to one of your own."
             ) from None
+        except (NotADirectoryError, FileExistsError):
+            raise EmbeddedError(f"LOCAL_DIR cannot be {folder}: a file is in the way.") from None
 
 
 def complete(settings: Settings) -> Settings:
@@ -56,6 +58,11 @@ def complete(settings: Settings) -> Settings:
         return settings
     found = ensure(settings.local_dir).as_environ() | ensure_keys(settings.local_dir)
     return settings.with_embedded({"HEADS_DIR": str(settings.local_dir / "heads"), **found})
+
+
+def revive(local_dir: Path) -> None:
+    """Called before a new connection: brings the services back, at the same addresses, if they are gone."""
+    ensure(local_dir)
 
 
 def running(local_dir: Path) -> Endpoints | None:
@@ -67,17 +74,20 @@ def running(local_dir: Path) -> Endpoints | None:
 def stop(local_dir: Path) -> bool:
     """Stop the services, whoever uses them; True if they were running. Returns when they are gone."""
     folder = local_dir.resolve()
-    endpoints = running(folder)
-    if endpoints is None:
-        return False
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(endpoints.keeper_pid, signal.SIGTERM)
     deadline = time.monotonic() + _PATIENCE
+    asked: int | None = None
+    was_running = False
     while _keeper_lives(folder):
+        was_running = True
+        endpoints = state.read_endpoints(folder)  # none yet, or no more, while it starts or stops
+        if endpoints and endpoints.keeper_pid != asked:
+            asked = endpoints.keeper_pid
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(asked, signal.SIGTERM)
         if time.monotonic() > deadline:
             raise EmbeddedError(f"The keeper of the embedded services in {folder} does not end.")
         time.sleep(0.02)
-    return True
+    return was_running
 
 
 def _keeper_lives(folder: Path) -> bool:

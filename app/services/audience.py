@@ -121,7 +121,7 @@ _UNKNOWN = sa.text(
 def count(session: Session, audience: Audience) -> dict[str, int]:
     """Recipients per channel, as the freeze would find them now."""
     require_known(session, audience)
-    found: dict[str, int] = dict(session.execute(_COUNT, audience.parameters()).tuples())
+    found = {row[0]: row[1] for row in session.execute(_COUNT, audience.parameters())}
     return {channel: found.get(channel, 0) for channel in audience.channels}
 
 

@@ -186,7 +186,7 @@ async def _connect(url: str) -> _Exchange:
     secure = parts.scheme == "https"
     _, exchange = await asyncio.get_running_loop().create_connection(
         _Exchange,
-        parts.hostname,
+        parts.hostname or "",
         parts.port or (443 if secure else 80),
         ssl=ssl.create_default_context() if secure else None,
     )
@@ -198,7 +198,8 @@ async def _send(exchange: _Exchange, post: Post) -> int:
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     fields = {"Host": parts.netloc, **post.headers, "Content-Length": str(len(post.body))}
     head = f"POST {target} HTTP/1.1\r\n" + "".join(f"{k}: {v}\r\n" for k, v in fields.items()) + "\r\n"
-    answer = exchange.answer = asyncio.get_running_loop().create_future()
+    answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    exchange.answer = answer
     exchange.transport.write(head.encode("latin-1") + post.body)
     return await answer
 
@@ -258,8 +259,18 @@ def _whole(text: str | None, default: int, most: int) -> int:
     return min(int(text), most) if text and text.isdecimal() and len(text) < 9 else default
 
 
-def event_post(url: str, body: bytes, key: ec.EllipticCurvePrivateKey, done: Callable[[int], None]) -> Post:
-    """A signed batch of events: ECDSA P-256 with SHA-256 over timestamp and raw body, tried for a day."""
+def event_post(
+    url: str,
+    body: bytes,
+    key: ec.EllipticCurvePrivateKey,
+    done: Callable[[int], None],
+    *,
+    tries_for: float = 86_400.0,
+) -> Post:
+    """A signed batch of events: ECDSA P-256 with SHA-256 over timestamp and raw body.
+
+    Tried for ``tries_for`` seconds with growing gaps.
+    """
     timestamp = str(int(time.time()))
     signature = key.sign(timestamp.encode() + body, ec.ECDSA(hashes.SHA256()))
     return Post(
@@ -272,6 +283,6 @@ def event_post(url: str, body: bytes, key: ec.EllipticCurvePrivateKey, done: Cal
         },
         body=body,
         retry_on=frozenset((CONNECT, READ, CLIENT_ERROR, SERVER_ERROR)),
-        gaps=doubling(0.5, 15.0, 86_400.0),
+        gaps=doubling(0.5, 15.0, tries_for),
         done=done,
     )

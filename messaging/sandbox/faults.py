@@ -189,7 +189,10 @@ def _strike(fault: str, asked: object) -> Strike:
         raise ValueError(f"{fault} must be true or an object")
     strike = Strike()
     for name, value in asked.items():
-        if _known(name, ("times", "share", "start", "when", "code", "retry_after"), f"part of {fault}") == "when":
+        if (
+            _known(name, ("times", "share", "start", "when", "code", "retry_after"), f"part of {fault}")
+            == "when"
+        ):
             strike = replace(strike, when=_known(value, (BEFORE, AFTER), "moment"))
         elif value is None and name in ("times", "retry_after"):
             continue
@@ -199,7 +202,7 @@ def _strike(fault: str, asked: object) -> Strike:
             strike = replace(strike, retry_after=_number(value, name, 0, 86_400))
         else:
             low, high = (400, 599) if name == "code" else (0, 1_000_000_000)
-            strike = replace(strike, **{name: int(_number(value, name, low, high))})
+            setattr(strike, name, int(_number(value, name, low, high)))
     return strike
 
 
@@ -209,7 +212,10 @@ def _receipts(asked: object) -> Receipts:
         raise ValueError("receipts must be an object")
     receipts = Receipts()
     for name, value in asked.items():
-        if _known(name, ("withhold", "double", "reorder", "forge"), "receipts fault") in ("withhold", "double"):
+        if _known(name, ("withhold", "double", "reorder", "forge"), "receipts fault") in (
+            "withhold",
+            "double",
+        ):
             share = float(value) if isinstance(value, bool) else _number(value, name, 0, 1)
             setattr(receipts, name, share)
         elif isinstance(value, bool):

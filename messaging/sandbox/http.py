@@ -112,9 +112,6 @@ class Connection(asyncio.Protocol):
         if len(self._waiting) > _MAX_WAITING or self._head > _MAX_HEAD:
             self._refusal = self._refusal or reply(431, b'{"message":"Too much at once"}')
         self._pump()
-        if self._refusal is not None and not self._task:
-            self._transport.write(self._refusal)
-            self._transport.close()
 
     # -- httptools
     def on_url(self, url: bytes) -> None:
@@ -169,9 +166,16 @@ class Connection(asyncio.Protocol):
                 self._send(answer, request)
             else:
                 self._task = asyncio.get_running_loop().create_task(self._wait(answer, request))
+        if self._refusal is not None and not self._task:
+            self._transport.write(self._refusal)
+            self._transport.close()
 
     async def _wait(self, answer: Coroutine[Any, Any, bytes | None], request: Request) -> None:
-        late = await answer
+        try:
+            late = await answer
+        except Exception:
+            self._transport.abort()
+            raise
         self._task = None
         if late is None:
             self._transport.abort()

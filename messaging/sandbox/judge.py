@@ -45,7 +45,7 @@ class ChannelTally:
 
     @property
     def twice_places(self) -> dict[str, int]:
-        """"batch.ordinal" accepted more than once, and how often."""
+        """ "batch.ordinal" accepted more than once, and how often."""
         if len(self.places) == self.accepted:
             return {}
         return {p: n for p, n in self.places.items() if n > 1}

@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import base64
 import hmac
-import re
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
-from functools import lru_cache, partial
-from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
+from functools import partial
+from urllib.parse import parse_qsl, urlencode
 
 from messaging.sandbox.callbacks import Courier, twilio_post
 from messaging.sandbox.faults import Faults, share_hits
@@ -20,40 +18,23 @@ from messaging.sandbox.http import Request, json_reply
 from messaging.sandbox.identity import Identity
 from messaging.sandbox.inbox import Inbox
 from messaging.sandbox.log import AcceptanceLog
-from messaging.sandbox.messages import API, Message, MessageStore, new_sid
+from messaging.sandbox.messages import API, Message, MessageStore
 from messaging.sandbox.queues import LONGEST, SenderQueues, Timetable
 from messaging.sandbox.segments import segments
 from messaging.sandbox.settings import SandboxConfig
+from messaging.sandbox.twilio_forms import (
+    Refusal,
+    callback_fields,
+    inbound_fields,
+    new_message,
+    period,
+    read_form,
+    whole,
+)
 
-_E164 = re.compile(r"\+[1-9][0-9]{6,14}")
-_ALPHA = re.compile(r"(?=.*[A-Za-z])[A-Za-z0-9 ]{1,11}")
-_SERVICE = re.compile(r"MG[0-9a-fA-F]{32}")
-_REF = re.compile(r"[?&]ref=([^&#]*)")
 _STOP = frozenset(("STOP", "STOPALL", "UNSUBSCRIBE", "CANCEL", "END", "QUIT", "REVOKE", "OPTOUT"))
 _START = frozenset(("START", "YES", "UNSTOP"))
 _HELP = frozenset(("HELP", "INFO"))
-_MORE = "https://www.twilio.com/docs/errors/"
-
-
-class Refusal(Exception):
-    """An answer other than success: status, Twilio's code, text."""
-
-    def __init__(self, status: int, code: int, message: str) -> None:
-        super().__init__(message)
-        self.status, self.code, self.message = status, code, message
-
-    def answer(self) -> bytes:
-        headers = {"WWW-Authenticate": 'Basic realm="Twilio API"'} if self.status == 401 else None
-        return json_reply(
-            self.status,
-            {
-                "code": self.code,
-                "message": self.message,
-                "more_info": f"{_MORE}{self.code}",
-                "status": self.status,
-            },
-            headers,
-        )
 
 
 class Twilio:
@@ -92,7 +73,8 @@ class Twilio:
         """POST Messages.json: (answer, accepted)."""
         try:
             self._authenticate(request)
-            message = self._judge(_form(request))
+            message = new_message(read_form(request))
+            self._admit(message)
         except Refusal as refusal:
             self.refused += 1
             return refusal.answer(), False
@@ -128,46 +110,15 @@ class Twilio:
         if not hmac.compare_digest(request.headers.get(b"authorization", b""), self._authorization.encode()):
             raise Refusal(401, 20003, "Authenticate")
 
-    # -- the rules of a message
-    def _judge(self, form: dict[str, str]) -> Message:
-        to, sender, service = form.get("To", ""), form.get("From", ""), form.get("MessagingServiceSid", "")
-        body = form.get("Body", "")
-        if not to:
-            raise Refusal(400, 21604, "A 'To' phone number is required.")
-        if not sender and not service:
-            raise Refusal(400, 21603, "A 'From' phone number is required.")
-        if not body:
-            raise Refusal(400, 21602, "Message body is required.")
-        if not _E164.fullmatch(to) or self._listed("invalid", to):
-            raise Refusal(400, 21211, f"Invalid 'To' Phone Number: {to}")
-        if sender and not _E164.fullmatch(sender) and not _ALPHA.fullmatch(sender):
-            raise Refusal(400, 21212, f"Invalid From Number (caller ID): {sender}")
-        if service and not _SERVICE.fullmatch(service):
-            raise Refusal(400, 21701, "The Messaging Service does not exist.")
-        if to == sender:
-            raise Refusal(400, 21266, "'To' and 'From' number cannot be the same.")
-        if len(body) > 1600:
-            raise Refusal(400, 21617, "The concatenated message body exceeds the 1600 character limit.")
-        callback = form.get("StatusCallback", "")
-        if callback and not _usable(callback.partition("?")[0].partition("#")[0]):
-            raise Refusal(400, 21609, "The 'StatusCallback' URL is not a valid URL.")
-        validity = _validity(form.get("ValidityPeriod"))
-        if (to, sender or service) in self._opted_out or self._listed("opted_out", to):
+    def _admit(self, message: Message) -> None:
+        """The rules that depend on who has stopped, on the queue and on the faults."""
+        ours = message.sender or message.service or ""
+        if self._listed("invalid", message.to):
+            raise Refusal(400, 21211, f"Invalid 'To' Phone Number: {message.to}")
+        if (message.to, ours) in self._opted_out or self._listed("opted_out", message.to):
             raise Refusal(400, 21610, "Attempt to send to unsubscribed recipient")
-        if self._queues.wait(sender or service) > LONGEST:
+        if self._queues.wait(ours) > LONGEST:
             raise Refusal(429, 21611, "This 'From' number has exceeded the maximum number of queued messages")
-        found = _REF.search(callback)
-        return Message(
-            to,
-            sender or None,
-            body,
-            segments(body),
-            status="queued" if sender else "accepted",
-            service=service or None,
-            callback=callback,
-            ref=unquote(found[1]) if found else "",
-            validity=validity,
-        )
 
     def _listed(self, kind: str, number: str) -> bool:
         endings = self._faults.channels["sms"].recipients[kind]
@@ -203,11 +154,16 @@ class Twilio:
         faults = self._faults.channels["sms"].receipts
         if share_hits(faults.withhold, message.sid):
             return
-        fields = _callback_fields(message, status or message.status, self._sid)
+        fields = callback_fields(message, status or message.status, self._sid)
         for _ in range(2 if share_hits(faults.double, message.sid) else 1):
             self._courier.submit(twilio_post(message.callback, fields, self._token))
         if faults.forge:
-            forged = {**fields, "MessageStatus": "undelivered", "SmsStatus": "undelivered", "ErrorCode": "30003"}
+            forged = {
+                **fields,
+                "MessageStatus": "undelivered",
+                "SmsStatus": "undelivered",
+                "ErrorCode": "30003",
+            }
             self._courier.submit(twilio_post(message.callback, forged, "not the account's token"))
 
     # -- from a phone
@@ -224,15 +180,15 @@ class Twilio:
         self.messages.add(message)
         self._inbox.add_text(message)
         if self._config.inbound_url:
-            fields = _inbound_fields(message, self._sid, kind)
+            fields = inbound_fields(message, self._sid, kind)
             self._courier.submit(twilio_post(self._config.inbound_url, fields, self._token))
         return message
 
     # -- the list
     def _list(self, query: dict[str, str]) -> dict[str, object]:
-        size = min(max(_integer(query.get("PageSize", "50")), 1), 1000)
-        page, after = _integer(query.get("Page", "0")), query.get("PageToken", "").removeprefix("PA")
-        earliest, latest = _period(query)
+        size = min(max(whole(query.get("PageSize", "50")), 1), 1000)
+        page, after = whole(query.get("Page", "0")), query.get("PageToken", "").removeprefix("PA")
+        earliest, latest = period(query)
         sender = query.get("From")
         found: list[Message] = []
         skip = 0 if after else page * size
@@ -269,108 +225,3 @@ class Twilio:
             "start": page * size,
             "uri": uri(page, after or None),
         }
-
-
-def _form(request: Request) -> dict[str, str]:
-    if not request.headers.get(b"content-type", b"").startswith(b"application/x-www-form-urlencoded"):
-        raise Refusal(415, 20415, "Send the message as application/x-www-form-urlencoded.")
-    try:
-        pairs = parse_qsl(request.body.decode("ascii"), errors="strict", max_num_fields=100)
-    except ValueError:
-        raise Refusal(400, 20001, "The form could not be read.") from None
-    return dict(pairs)
-
-
-def _validity(text: str | None) -> int:
-    if text is None:
-        return 36_000
-    if not text.isascii() or not text.isdigit() or len(text) > 5 or not 1 <= int(text) <= 36_000:
-        raise Refusal(400, 20001, f"ValidityPeriod must be a whole number from 1 to 36000, not {text!r}.")
-    return int(text)
-
-
-@lru_cache(maxsize=256)
-def _usable(url: str) -> bool:
-    """http or https, a host name, no underscore in it."""
-    try:
-        parts = urlsplit(url)
-        return parts.scheme in ("http", "https") and bool(parts.hostname) and "_" not in (parts.hostname or "")
-    except ValueError:
-        return False
-
-
-def _integer(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or len(text) > 9:
-        raise Refusal(400, 20001, "Page and PageSize must be whole numbers.")
-    return int(text)
-
-
-def _period(query: dict[str, str]) -> tuple[float, float]:
-    """[earliest, latest) in Unix seconds from DateSent, DateSent> and DateSent<, days included whole."""
-    earliest, latest = 0.0, float("inf")
-    if "DateSent" in query:
-        start, length = _moment(query["DateSent"])
-        earliest, latest = start, start + max(length, 1.0)
-    if "DateSent>" in query:
-        earliest = max(earliest, _moment(query["DateSent>"])[0])
-    if "DateSent<" in query:
-        start, length = _moment(query["DateSent<"])
-        latest = min(latest, start + max(length, 1.0))
-    return earliest, latest
-
-
-def _moment(text: str) -> tuple[float, float]:
-    """(start, length in seconds) of a day or a moment, in UTC."""
-    try:
-        at = datetime.fromisoformat(text)
-    except ValueError:
-        raise Refusal(400, 20001, f"DateSent must be a date as YYYY-MM-DD, not {text!r}.") from None
-    at = at.replace(tzinfo=UTC) if at.tzinfo is None else at
-    return at.timestamp(), timedelta(days=1).total_seconds() if len(text) == 10 else 0.0
-
-
-def _callback_fields(message: Message, status: str, account: str) -> dict[str, str]:
-    fields = {
-        "AccountSid": account,
-        "ApiVersion": API,
-        "From": message.sender or "",
-        "MessageSid": message.sid,
-        "MessageStatus": status,
-        "SmsSid": message.sid,
-        "SmsStatus": status,
-        "To": message.to,
-    }
-    if message.service:
-        fields["MessagingServiceSid"] = message.service
-    if status in ("delivered", "undelivered"):
-        fields["RawDlrDoneDate"] = datetime.fromtimestamp(message.updated, UTC).strftime("%y%m%d%H%M")
-    if status in ("failed", "undelivered"):
-        fields["ErrorCode"] = str(message.error)
-    return fields
-
-
-def _inbound_fields(message: Message, account: str, kind: str) -> dict[str, str]:
-    fields = {
-        "AccountSid": account,
-        "ApiVersion": API,
-        "Body": message.body,
-        "From": message.sender or "",
-        "FromCity": "",
-        "FromCountry": "GB",
-        "FromState": "",
-        "FromZip": "",
-        "MessageSid": message.sid,
-        "NumMedia": "0",
-        "NumSegments": str(message.segments),
-        "SmsMessageSid": message.sid,
-        "SmsSid": message.sid,
-        "SmsStatus": "received",
-        "To": message.to,
-        "ToCity": "",
-        "ToCountry": "GB",
-        "ToState": "",
-        "ToZip": "",
-    }
-    if kind:
-        fields["OptOutType"] = kind
-    return fields

@@ -88,4 +88,4 @@ _WAITING = sa.text(
 
 def waiting(session: Session) -> dict[int, int]:
     """Batches ready to be claimed, by lane (counted up to 1,000)."""
-    return dict(session.execute(_WAITING).tuples())
+    return {row[0]: row[1] for row in session.execute(_WAITING)}

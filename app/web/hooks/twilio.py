@@ -1,0 +1,61 @@
+"""Twilio's calls: what became of a text message, and texts that people send to our numbers."""
+
+from __future__ import annotations
+
+from urllib.parse import urlencode
+
+import structlog
+from flask import Blueprint, Response, request
+from werkzeug.datastructures import MultiDict
+from werkzeug.exceptions import Forbidden
+
+from app.services import receipts
+from app.web import context
+from app.web.hooks import bell, body
+from messaging.providers import twilio_hooks
+from messaging.providers.twilio import CALLBACK_OVERRIDES
+
+log = structlog.get_logger(__name__)
+hooks = Blueprint("twilio", __name__, url_prefix="/hooks/twilio")
+
+REF_FIELD = "wl_ref"  # where the stored form keeps the reference that stood in the address
+_NO_REPLY = '<?xml version="1.0" encoding="UTF-8"?><Response/>'
+
+
+@hooks.post("/status")
+def status() -> tuple[str, int]:
+    """A status callback: kept as it came, with our reference of the message."""
+    form = _genuine(CALLBACK_OVERRIDES)
+    pairs = [(name, value) for name, value in form.items(multi=True) if name != REF_FIELD]
+    _keep("twilio-status", [*pairs, (REF_FIELD, request.args.get("ref", ""))])
+    return "", 204
+
+
+@hooks.post("/inbound")
+def inbound() -> Response:
+    """A text that somebody sent us: kept, and answered by nothing (Twilio itself confirms STOP)."""
+    form = _genuine()
+    _keep("twilio-inbound", list(form.items(multi=True)))
+    return Response(_NO_REPLY, mimetype="text/xml")
+
+
+def _genuine(overrides: str = "") -> MultiDict[str, str]:
+    """The form, if Twilio signed it for the address that it was given; else Forbidden."""
+    form = body.as_form(body.read())
+    settings = context.settings()
+    query = request.query_string.decode("latin-1")
+    # As residents and Twilio see us: behind a proxy the Host header says something else.
+    url = f"{settings.public_url}{request.path}" + (f"?{query}" if query else "")
+    signature = request.headers.get("X-Twilio-Signature", "")
+    token = settings.twilio_auth_token
+    # An empty token would make a signature that anybody can compute.
+    if not token or not twilio_hooks.verify_signature(token, url, form, signature, overrides):
+        log.warning("hook_forged", provider="twilio", configured=bool(token))
+        raise Forbidden
+    return form
+
+
+def _keep(source: str, pairs: list[tuple[str, str]]) -> None:
+    with context.transaction() as session:
+        receipts.store(session, source, urlencode(pairs))
+        bell.ring(session)
