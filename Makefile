@@ -19,17 +19,19 @@ help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' Makefile
 
 $(INSTALLED): $(LOCKS)
-	@python=""; \
-	for name in python3.11 python3 python3.12 python3.13 python3.14 python; do \
-	  if "$$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then python="$$name"; break; fi; \
-	done; \
-	if [ -z "$$python" ]; then echo "Wardlink needs Python 3.11 or later: install it, then run make again." >&2; exit 1; fi; \
-	exec 9>.install.lock; \
+	@exec 9>.install.lock; \
 	if command -v flock >/dev/null; then flock 9; fi; \
+	export PIP_REQUIRE_VIRTUALENV=1; \
+	serves() { "$$1" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; }; \
+	private() { "$(PY)" -c 'import sys; sys.exit(sys.prefix == sys.base_prefix or sys.version_info < (3, 11))' 2>/dev/null; }; \
 	stamp="$$(cat $(LOCKS) | cksum)"; \
 	if [ "$$(cat "$(INSTALLED)" 2>/dev/null || true)" != "$$stamp" ]; then \
-	  if ! "$(PY)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
-	    echo "making $(VENV)"; "$$python" -m venv --clear "$(VENV)"; \
+	  for python in python3.11 python3 python3.12 python3.13 python3.14 /usr/local/bin/python3 /usr/bin/python3; do \
+	    if private; then break; fi; \
+	    if serves "$$python"; then echo "making $(VENV)"; "$$python" -m venv --clear "$(VENV)" || true; fi; \
+	  done; \
+	  if ! private; then \
+	    echo "Wardlink needs Python 3.11 or later with its venv module: install it, then run make again." >&2; exit 1; \
 	  fi; \
 	  if "$(PY)" -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt; then \
 	    "$(PY)" -m uv pip sync --quiet --python "$(PY)" --require-hashes requirements/uv.txt requirements/base.txt requirements/dev.txt; \

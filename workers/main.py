@@ -17,6 +17,7 @@ LISTENS = {
     "receipts": [Queue.RECEIPTS],
     "back": [Queue.BACK],
 }
+SENDS = {"urgent", "bulk"}
 POLLS = {
     "urgent": lambda: send.drain(urgent=True),
     "bulk": send.drain,
@@ -35,6 +36,8 @@ def main(arguments: list[str] | None = None) -> int:
     except (SettingsError, EmbeddedError) as error:
         print(error, file=sys.stderr)  # noqa: T201  no logs before the settings are known
         return 2
+    if kind in SENDS:
+        runtime.engine()  # a second's imports, before the first ring and not after it
     try:
         return runtime.listen(LISTENS[kind], POLLS[kind])
     finally:

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from app import logs
 from app.audit.chain import seal_pending, take_turn, tip, unsealed_count
-from app.audit.heads import HeadsBehindError, append_head, heads_size
+from app.audit.heads import HeadsBehindError, append_head
 from app.db import make_engine
 from app.embedded.client import complete
 from app.embedded.state import EmbeddedError
@@ -102,9 +102,7 @@ class Sealer:
         while not self._stop.asked:
             try:
                 with self._connect() as connection:
-                    if self._drained(connection, deadline):
-                        return self._sign(connection)
-                    return False
+                    return self._drained(connection, deadline) and self._sign(connection) is not None
             except (sa.exc.OperationalError, EmbeddedError) as error:
                 log.warning("sealer.database_lost", reason=type(error).__name__)
                 if time.monotonic() > deadline or self._stop.wait(_FIRST_PAUSE):
@@ -122,13 +120,13 @@ class Sealer:
             if self._stop.wait(self._poll):
                 return
         log.info("sealer.begun")
-        head_due = time.monotonic()
+        head_due, signed = time.monotonic(), None
         while True:
-            self._seal_listed(connection)
+            sealed = self._seal_listed(connection)
             # The first head does not wait: without one, nothing vouches for anything.
-            if self._stop.asked or time.monotonic() >= head_due or not heads_size(self._heads_dir):
+            if time.monotonic() >= head_due or (sealed and not signed):
                 head_due = time.monotonic() + self._head_every
-                self._sign(connection)
+                signed = self._sign(connection)
             if self._stop.asked or self._stop.wait(self._poll):
                 self._seal_listed(connection)
                 self._sign(connection)
@@ -158,21 +156,24 @@ class Sealer:
                 return total
             after = further
 
-    def _sign(self, connection: sa.Connection) -> bool:
-        """Sign a head if the chain has grown. What prevents it is told and tried again in a minute."""
+    def _sign(self, connection: sa.Connection) -> int | None:
+        """Sign a head if the chain has grown; the link up to which heads now vouch (0: an empty chain).
+
+        None if that cannot be done: the reason is logged, and the next head tries again.
+        """
         with connection.begin():
             end = tip(connection)
         try:
             head = append_head(self._heads_dir, self._key, end.seq, end.hash)
         except HeadsBehindError as error:
             log.error("sealer.chain_behind_head", problem=str(error))
-            return False
+            return None
         except OSError as error:
             log.error("sealer.head_not_written", folder=str(self._heads_dir), problem=error.strerror)
-            return False
+            return None
         if head:
             log.info("sealer.head", seq=head.seq, count=head.count)
-        return True
+        return end.seq
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -190,13 +191,15 @@ def main(arguments: list[str] | None = None) -> int:
         print(error, file=sys.stderr)  # noqa: T201  no logs before the settings are known
         return 2
     sealer = _sealer(settings, stop)
-    if not drain:
+    done = True
+    if drain:
+        done = sealer.drain()
+    else:
         sealer.run()
-        return 0
-    if sealer.drain():
-        return 0
-    log.error("sealer.not_drained", waited_seconds=DRAIN_SECONDS)
-    return 1
+    signal.setitimer(signal.ITIMER_REAL, 0)  # all is written: the interpreter may take its time to end
+    if not done:
+        log.error("sealer.not_drained", patience_seconds=DRAIN_SECONDS)
+    return 0 if done else 1
 
 
 def _sealer(settings: Settings, stop: Stop) -> Sealer:

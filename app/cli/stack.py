@@ -141,7 +141,7 @@ class Stack:
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,
-                preexec_fn=die_with_parent(),  # noqa: PLW1509  set after the fork, so it holds for the child
+                preexec_fn=die_with_parent(),
             )
         child = Child(name, process, log)
         self.children.append(child)

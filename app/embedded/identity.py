@@ -77,9 +77,10 @@ def identity(data: Path, programs: Sequence[Path]) -> Identity:
             "This folder may be entered by root alone, PostgreSQL does not run as root, and setpriv (package "
             "util-linux) is not installed: move the project, install it, or run as an ordinary user."
         )
+    # The secure bit lets the capability count for access(2) too, with which initdb looks for its programs.
     prefix = (
         *(setpriv, f"--reuid={uid}", f"--regid={gid}", "--clear-groups", "--inh-caps=+dac_override"),
-        *("--ambient-caps=+dac_override", "--pdeathsig=INT", "--"),
+        *("--ambient-caps=+dac_override", "--securebits=+no_setuid_fixup", "--pdeathsig=INT", "--"),
     )
     return Identity((uid, gid), prefix, prefix, {})
 

@@ -21,9 +21,9 @@ POSTGRES_SETTINGS = {
     "unix_socket_directories": "",
     "max_connections": "200",
     "shared_buffers": "128MB",
-    # These three lose nothing when PostgreSQL is killed, only when the whole machine stops.
+    # These two lose nothing when PostgreSQL is killed, only when the whole machine stops. (Commits must
+    # stay synchronous: otherwise a kill loses the last half second of them, attempts and all.)
     "fsync": "off",
-    "synchronous_commit": "off",
     "full_page_writes": "off",
     "max_wal_size": "2GB",
     "jit": "off",

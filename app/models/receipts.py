@@ -26,6 +26,11 @@ class RawEvent(Base):
     __table_args__ = (
         sa.CheckConstraint("source IN ('sendgrid', 'twilio-status', 'twilio-inbound')", name="source"),
         sa.Index("ix_raw_events_waiting", "id", postgresql_where=sa.text("merged_at IS NULL")),
+        sa.Index(
+            "ix_raw_events_inbound",
+            "id",
+            postgresql_where=sa.text("merged_at IS NULL AND source = 'twilio-inbound'"),
+        ),
         sa.Index("ix_raw_events_received", "received_at"),
     )
 

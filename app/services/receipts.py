@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -16,9 +17,10 @@ from sqlalchemy.orm import Session
 
 from app.models.receipts import RawEvent
 from app.services.ledger import results
-from messaging.types import Channel, DeliveryStatus, Receipt
+from messaging.types import Channel, DeliveryRef, DeliveryStatus, Receipt
 
 LONGEST_BODY = 2_000_000  # characters of one webhook call
+MOST_BYTES = 1_500_000  # of raw events in one transaction: about 5,000 receipts
 
 Parser = Callable[[str], "Parsed"]
 
@@ -48,12 +50,15 @@ def store(session: Session, source: str, body: str) -> None:
     session.execute(sa.insert(RawEvent).values(source=source, body=body))
 
 
-_TAKE = sa.text(
-    """
-    SELECT id, source, body FROM raw_events
-    WHERE merged_at IS NULL ORDER BY id LIMIT :most FOR UPDATE SKIP LOCKED
-    """
-)
+# A text from a resident may be a STOP: it never waits behind receipts.
+_TAKE = """
+    SELECT id, octet_length(body) FROM raw_events
+    WHERE merged_at IS NULL AND source {which} 'twilio-inbound'
+    ORDER BY id LIMIT :most FOR UPDATE SKIP LOCKED
+"""
+_TAKE_INBOUND = sa.text(_TAKE.format(which="="))
+_TAKE_RECEIPTS = sa.text(_TAKE.format(which="<>"))
+_READ = sa.text("SELECT id, source, body FROM raw_events WHERE id = ANY(CAST(:ids AS bigint[])) ORDER BY id")
 _MERGED = sa.text(
     """
     UPDATE raw_events SET merged_at = now(), problem = r.problem
@@ -66,16 +71,14 @@ _MERGED = sa.text(
 def merge(session: Session, parsers: Mapping[str, Parser], most: int = 500) -> Merged:
     """Merge up to ``most`` raw events, then the early receipts whose rows have appeared.
 
-    ``parsers``: source → function from body to Parsed; a source without one is left alone. An
+    ``parsers``: source → function from body to Parsed, for every source. An
     event that cannot be read is kept with its problem, and stops no other.
     """
     done = Merged()
-    rows = session.execute(_TAKE, {"most": most}).all()
+    rows = _take(session, _TAKE_INBOUND, most) or _take(session, _TAKE_RECEIPTS, most)
     receipts: list[Receipt] = []
     problems: dict[int, str | None] = {}
     for event_id, source, body in rows:
-        if source not in parsers:
-            continue
         parsed = parsers[source](body)
         receipts.extend(parsed.receipts)
         problems[event_id] = parsed.problem
@@ -85,6 +88,18 @@ def merge(session: Session, parsers: Mapping[str, Parser], most: int = 500) -> M
     if problems:
         session.execute(_MERGED, {"ids": list(problems), "problems": list(problems.values())})
     return done
+
+
+def _take(session: Session, which: sa.TextClause, most: int) -> Sequence[Any]:
+    """Lock raw events that nobody else holds, as many as fit; what was locked beyond is free at the commit."""
+    ids: list[int] = []
+    room = MOST_BYTES
+    for event_id, size in session.execute(which, {"most": most}).all():
+        if room <= 0:
+            break
+        ids.append(event_id)
+        room -= size
+    return session.execute(_READ, {"ids": ids}).all() if ids else []
 
 
 _EARLY = sa.text(
@@ -104,8 +119,6 @@ _EARLY = sa.text(
 
 def merge_early(session: Session, most: int = 5_000) -> Merged:
     """Merge receipts that came before their rows, now that the rows are there."""
-    from messaging.types import DeliveryRef
-
     done = Merged()
     receipts = [
         Receipt(DeliveryRef(d, b, a, o), DeliveryStatus(status), at, ref, reason, suppress)
@@ -115,45 +128,32 @@ def merge_early(session: Session, most: int = 5_000) -> Merged:
     return done
 
 
-# One row per delivery (its highest status), found through the frozen array; locked in id order so
-# that two mergers cannot meet head on.
-_APPLY = sa.text(
+_MEMBERS = sa.text(
     """
-    WITH input AS (
-        SELECT * FROM unnest(CAST(:dispatches AS uuid[]), CAST(:batches AS int[]), CAST(:attempts AS int[]),
-            CAST(:ordinals AS int[]), CAST(:statuses AS smallint[]), CAST(:reasons AS text[]),
-            CAST(:refs AS text[]), CAST(:places AS int[]))
-            AS r(dispatch_id, batch_n, attempt_n, ordinal, status, reason, provider_ref, place)
-    ), touched AS (
-        SELECT DISTINCT dispatch_id, batch_n FROM input
-    ), members AS (
-        SELECT t.dispatch_id, t.batch_n, u.contact_id, u.ordinal
-        FROM touched t JOIN batches b ON b.dispatch_id = t.dispatch_id AND b.n = t.batch_n
-        CROSS JOIN LATERAL unnest(b.contact_ids) WITH ORDINALITY AS u(contact_id, ordinal)
-    ), best AS (
-        SELECT DISTINCT ON (i.dispatch_id, i.batch_n, i.ordinal) i.*, m.contact_id
-        FROM input i JOIN members m USING (dispatch_id, batch_n, ordinal)
-        ORDER BY i.dispatch_id, i.batch_n, i.ordinal, i.status DESC
-    ), was AS (
-        SELECT d.dispatch_id, d.contact_id, d.status FROM deliveries d
-        JOIN best USING (dispatch_id, contact_id)
-        ORDER BY d.dispatch_id, d.contact_id FOR UPDATE OF d
-    ), moved AS (
-        UPDATE deliveries d
-        SET status = best.status, reason = nullif(best.reason, ''), at = now(), attempt_n = best.attempt_n,
-            provider_ref = coalesce(d.provider_ref, best.provider_ref)
-        FROM best JOIN was USING (dispatch_id, contact_id)
-        WHERE d.dispatch_id = best.dispatch_id AND d.contact_id = best.contact_id AND best.status > was.status
-        RETURNING d.dispatch_id, best.batch_n, was.status AS old, d.status AS new
-    ), changes AS (
-        SELECT dispatch_id, batch_n, old, new, count(*) AS n FROM moved GROUP BY 1, 2, 3, 4
-    )
-    SELECT 'change', dispatch_id, batch_n, old, new, n, NULL::bigint FROM changes
-    UNION ALL
-    SELECT 'early', b.dispatch_id, b.batch_n, NULL, NULL, i.place, NULL FROM best b
-        JOIN input i USING (dispatch_id, batch_n, ordinal)
-        LEFT JOIN was USING (dispatch_id, contact_id) WHERE was.contact_id IS NULL
-    """.replace("NULL::bigint", "CAST(NULL AS bigint)")
+    SELECT b.dispatch_id, b.n, b.contact_ids
+    FROM unnest(CAST(:dispatches AS uuid[]), CAST(:batches AS int[])) AS r(dispatch_id, n)
+    JOIN batches b USING (dispatch_id, n)
+    """
+)
+# In id order, so that two mergers cannot meet head on.
+_LOCK = sa.text(
+    """
+    SELECT d.dispatch_id, d.contact_id, d.status
+    FROM unnest(CAST(:dispatches AS uuid[]), CAST(:contacts AS bigint[])) AS r(dispatch_id, contact_id)
+    JOIN deliveries d USING (dispatch_id, contact_id)
+    ORDER BY d.dispatch_id, d.contact_id FOR UPDATE OF d
+    """
+)
+_MOVE = sa.text(
+    """
+    UPDATE deliveries d
+    SET status = r.status, reason = nullif(r.reason, ''), at = now(), attempt_n = r.attempt_n,
+        provider_ref = coalesce(d.provider_ref, r.provider_ref)
+    FROM unnest(CAST(:dispatches AS uuid[]), CAST(:contacts AS bigint[]), CAST(:attempts AS int[]),
+        CAST(:statuses AS smallint[]), CAST(:reasons AS text[]), CAST(:refs AS text[]))
+        AS r(dispatch_id, contact_id, attempt_n, status, reason, provider_ref)
+    WHERE d.dispatch_id = r.dispatch_id AND d.contact_id = r.contact_id
+    """
 )
 _KEEP = sa.text(
     """
@@ -178,31 +178,55 @@ def _columns(receipts: Sequence[Receipt]) -> dict[str, object]:
 
 
 def _apply(session: Session, receipts: Sequence[Receipt], done: Merged) -> None:
-    # Ordinals of ours fit their column; anything else is somebody's invention.
-    receipts = [r for r in receipts if 1 <= r.ref.ordinal <= 1_000]
-    if not receipts:
+    """Move each delivery to the highest status reported; keep what came before its row."""
+    known = _resolve(session, receipts)
+    if not known:
         return
+    # One receipt per delivery: its highest. The others say nothing more.
+    best: dict[tuple[UUID, int], Receipt] = {}
+    for contact_id, receipt in known:
+        key = (receipt.ref.dispatch, contact_id)
+        if key not in best or receipt.status > best[key].status:
+            best[key] = receipt
+    keys = list(best)
+    where = {"dispatches": [k[0] for k in keys], "contacts": [k[1] for k in keys]}
+    was = {(d, c): status for d, c, status in session.execute(_LOCK, where)}
+    higher = [k for k in keys if k in was and best[k].status > was[k]]
+    if higher:
+        values = _columns([best[k] for k in higher])
+        session.execute(_MOVE, values | {"contacts": [k[1] for k in higher]})
+    done.moved += len(higher)
     changes: dict[tuple[UUID, int], Counter[str]] = defaultdict(Counter)
-    early: list[Receipt] = []
-    values = _columns(receipts) | {"places": list(range(len(receipts)))}
-    for what, dispatch, batch, old, new, n, _ in session.execute(_APPLY, values).all():
-        if what == "early":
-            early.append(receipts[n])
-            continue
-        done.moved += n
-        if old in results.COUNTERS:
-            changes[dispatch, batch][results.COUNTERS[DeliveryStatus(old)]] -= n
-        changes[dispatch, batch][results.COUNTERS[DeliveryStatus(new)]] += n
+    for key in higher:
+        counters = changes[key[0], best[key].ref.batch]
+        if was[key] in results.COUNTERS:
+            counters[results.COUNTERS[DeliveryStatus(was[key])]] -= 1
+        counters[results.COUNTERS[best[key].status]] += 1
     for (dispatch, batch), counters in sorted(changes.items()):
         results.count(session, dispatch, batch, counters)
+    early = [best[k] for k in keys if k not in was]
     if early:
         session.execute(
-            _KEEP,
-            _columns(early) | {"suppress": [r.suppress for r in early], "ats": [r.at for r in early]},
+            _KEEP, _columns(early) | {"suppress": [r.suppress for r in early], "ats": [r.at for r in early]}
         )
-        done.early = len(early)
-    _prove_taken(session, receipts, done)
-    done.suppressed += _suppress(session, receipts)
+        done.early += len(early)
+    _prove_taken(session, [r for _, r in known], done)
+    done.suppressed += _suppress(session, known)
+
+
+def _resolve(session: Session, receipts: Sequence[Receipt]) -> list[tuple[int, Receipt]]:
+    """Contact ids by way of the frozen arrays; a reference that leads nowhere is somebody's invention."""
+    touched = sorted({(r.ref.dispatch, r.ref.batch) for r in receipts if r.ref.batch < 1 << 31})
+    if not touched:
+        return []
+    values = {"dispatches": [t[0] for t in touched], "batches": [t[1] for t in touched]}
+    members = {(d, n): ids for d, n, ids in session.execute(_MEMBERS, values)}
+    found = []
+    for receipt in receipts:
+        ids = members.get((receipt.ref.dispatch, receipt.ref.batch), ())
+        if 1 <= receipt.ref.ordinal <= len(ids) and receipt.ref.attempt < 1 << 31:
+            found.append((ids[receipt.ref.ordinal - 1], receipt))
+    return found
 
 
 _PROVE = sa.text(
@@ -252,25 +276,24 @@ _SUPPRESS = sa.text(
     """
     INSERT INTO suppressions (channel, digest, digest_key, controller_id, reason)
     SELECT DISTINCT c.channel, c.digest, c.digest_key,
-        CASE r.why WHEN 'bounce' THEN NULL ELSE b.controller_id END, r.why
-    FROM unnest(CAST(:dispatches AS uuid[]), CAST(:batches AS int[]), CAST(:ordinals AS int[]),
-                CAST(:whys AS text[])) AS r(dispatch_id, batch_n, ordinal, why)
-    JOIN batches b ON b.dispatch_id = r.dispatch_id AND b.n = r.batch_n
-    JOIN contact_points c ON c.id = b.contact_ids[r.ordinal]
+        CASE r.why WHEN 'bounce' THEN NULL ELSE d.controller_id END, r.why
+    FROM unnest(CAST(:dispatches AS uuid[]), CAST(:contacts AS bigint[]), CAST(:whys AS text[]))
+        AS r(dispatch_id, contact_id, why)
+    JOIN dispatches d ON d.id = r.dispatch_id
+    JOIN contact_points c ON c.id = r.contact_id
     ON CONFLICT DO NOTHING
     """
 )
 
 
-def _suppress(session: Session, receipts: Sequence[Receipt]) -> int:
-    why = [r for r in receipts if r.suppress]
+def _suppress(session: Session, known: Sequence[tuple[int, Receipt]]) -> int:
+    why = [(contact_id, r) for contact_id, r in known if r.suppress]
     if not why:
         return 0
     values = {
-        "dispatches": [r.ref.dispatch for r in why],
-        "batches": [r.ref.batch for r in why],
-        "ordinals": [r.ref.ordinal for r in why],
-        "whys": [r.suppress for r in why],
+        "dispatches": [r.ref.dispatch for _, r in why],
+        "contacts": [contact_id for contact_id, _ in why],
+        "whys": [r.suppress for _, r in why],
     }
     added = session.execute(_SUPPRESS, values)
     return int(added.rowcount)  # type: ignore[attr-defined]

@@ -76,7 +76,7 @@ def generate(
 
     Exactly ``sms_share`` of them are reached by text and ``agreed_share`` agreed, spread evenly.
     """
-    chance = random.Random(f"wardlink synthetic {seed} {first}")
+    chance = random.Random(f"wardlink synthetic {seed} {first}")  # noqa: S311  nobody must not guess it
     for i in range(count):
         postcode, ward, borough = postcodes[chance.randrange(len(postcodes))]
         by_text = _spread(i, sms_share)
@@ -157,7 +157,8 @@ def _load_block(
 ) -> int:
     keys = crypto.keyring()
     kinds = {Channel.EMAIL: "email", Channel.SMS: "phone"}
-    contacts, places, memberships, subscriptions, consents = [], [], [], [], []
+    contacts, places, memberships, consents = [], [], [], []
+    subscriptions: list[tuple[Any, ...]] = []
     for p in people:
         place = new_id()
         form = p.address.casefold()

@@ -90,6 +90,6 @@ def _database_away(error: Exception) -> Response:
 def _unexpected(error: Exception) -> Response:
     # Where it happened, not what was said: messages of the database's errors hold the values.
     frames = traceback.extract_tb(error.__traceback__)
-    places = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames[-12:]]
+    places = [f"{f.filename}:{f.lineno} {f.name}" for f in frames if "site-packages" not in f.filename]
     log.error("request_failed", error=type(error).__name__, places=places)
     return page(500)

@@ -42,6 +42,15 @@ def _rate(text: str) -> float:
     return _sender(f"default={text}")[1]
 
 
+def _delay(text: str) -> float:
+    try:
+        if 0 <= float(text) <= 86_400:
+            return float(text)
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds from 0 to 86400")
+
+
 def arguments(argv: list[str]) -> SandboxConfig:
     """Read a command line. SystemExit with a message for one that cannot be."""
     parser = argparse.ArgumentParser(
@@ -59,7 +68,7 @@ def arguments(argv: list[str]) -> SandboxConfig:
         "--sender-rate", type=_rate, default=10.0, help="segments per second of any other sender"
     )
     parser.add_argument("--receipts", choices=("on", "off"), default="on")
-    parser.add_argument("--delivery-delay", type=float, default=0.2, help="seconds from sent to delivered")
+    parser.add_argument("--delivery-delay", type=_delay, default=0.2, help="seconds from sent to delivered")
     given = parser.parse_args(argv)
     return SandboxConfig(
         state=given.state,

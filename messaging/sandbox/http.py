@@ -72,6 +72,8 @@ class Connection(asyncio.Protocol):
         self._refusal: bytes | None = None
         self._writable = asyncio.Event()
         self._writable.set()
+        self._read = 0
+        self._partial = 0
         self._parser = httptools.HttpRequestParser(self)
         self._reset()
 
@@ -81,6 +83,7 @@ class Connection(asyncio.Protocol):
         self._chunks: list[bytes] = []
         self._size = 0
         self._head = 0
+        self._in_head = True
 
     # -- asyncio
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -103,13 +106,14 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._refusal is not None:
             return
+        began, read = self._in_head, self._read
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            self._refusal = reply(400, b'{"message":"This server does not change protocols"}')
-        except httptools.HttpParserError:
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             self._refusal = self._refusal or reply(400, b'{"message":"That is not HTTP"}')
-        if len(self._waiting) > _MAX_WAITING or self._head > _MAX_HEAD:
+        # A packet that only brought more of one head: the parser tells of a line when it is whole.
+        self._partial = self._partial + len(data) if began and self._in_head and read == self._read else 0
+        if len(self._waiting) > _MAX_WAITING or self._partial > _MAX_HEAD:
             self._refusal = self._refusal or reply(431, b'{"message":"Too much at once"}')
         self._pump()
 
@@ -123,8 +127,13 @@ class Connection(asyncio.Protocol):
         self._headers[name.lower()] = value
 
     def on_headers_complete(self) -> None:
+        self._in_head = False
         length = self._headers.get(b"content-length", b"0")
-        if length.isdigit() and int(length) > MAX_BODY:
+        if self._head > _MAX_HEAD:
+            self._refusal = reply(431, b'{"message":"Too much at once"}')
+        elif self._parser.should_upgrade():
+            self._refusal = reply(400, b'{"message":"This server does not change protocols"}')
+        elif length.isdigit() and int(length) > MAX_BODY:
             self._refuse_size()
         elif self._headers.get(b"expect", b"").lower() == b"100-continue":
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -137,6 +146,7 @@ class Connection(asyncio.Protocol):
             self._chunks.append(body)
 
     def on_message_complete(self) -> None:
+        self._read += 1
         if self._refusal is None:
             path, _, query = self._url.partition(b"?")
             self._waiting.append(

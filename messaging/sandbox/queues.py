@@ -40,10 +40,12 @@ class Timetable:
     def _run(self) -> None:
         self._timer = None
         now = time.monotonic()
-        while self._heap and self._heap[0][0] <= now:
-            heapq.heappop(self._heap)[2]()
-        if self._heap and not self._closed and self._timer is None:
-            self._arm()
+        try:
+            while self._heap and self._heap[0][0] <= now:
+                heapq.heappop(self._heap)[2]()
+        finally:  # one that fails must not stop the others
+            if self._heap and not self._closed and self._timer is None:
+                self._arm()
 
     def close(self) -> None:
         self._closed = True

@@ -57,9 +57,13 @@ class Sandbox:
     async def start(self) -> None:
         """Listen on loopback and write ``sandbox.json``. OSError if the port is taken."""
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(
-            lambda: Connection(self._handle, self._connections), HOST, self.config.port, backlog=1024
-        )
+        try:
+            self._server = await loop.create_server(
+                lambda: Connection(self._handle, self._connections), HOST, self.config.port, backlog=1024
+            )
+        except OSError:
+            self._log.close()
+            raise
         self.port = self._server.sockets[0].getsockname()[1]
         ready = json.dumps(self.described()).encode()
         identities.write_private(self.config.state / "sandbox.json", ready)

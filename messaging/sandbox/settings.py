@@ -31,4 +31,4 @@ class SandboxConfig:
     receipts: bool = True
     delivery_delay: float = 0.2
     inbox_size: int = 20_000
-    messages_kept: int = 500_000
+    messages_kept: int = 200_000

@@ -158,6 +158,13 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_raw_events")),
     )
+    op.create_index(
+        "ix_raw_events_inbound",
+        "raw_events",
+        ["id"],
+        unique=False,
+        postgresql_where=sa.text("merged_at IS NULL AND source = 'twilio-inbound'"),
+    )
     op.create_index("ix_raw_events_received", "raw_events", ["received_at"], unique=False)
     op.create_index(
         "ix_raw_events_waiting",

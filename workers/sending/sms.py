@@ -98,26 +98,10 @@ Sent = list[tuple[Remaining, SendResult]]
 
 async def _send_window(engine: Engine, job: Job, attempt: int, people: Sequence[Remaining]) -> Sent:
     held = job.held
-    kept = engine.content(held.dispatch, str(held.channel), held.language, held.sender_kind)
-    stop = engine.signer.batch(links.STOP, held.dispatch, base_url=engine.public_url)
-    validity = int((held.expires_at - datetime.now(UTC)).total_seconds())
-    validity = max(1, min(MOST_VALIDITY, validity))
-    numbers, names = engine.open_values(people)
 
-    async def one(person: Remaining, number: str | None, name: str | None) -> tuple[Remaining, SendResult]:
-        if number is None:
+    async def one(person: Remaining, message: SmsMessage | None) -> tuple[Remaining, SendResult]:
+        if message is None:
             return person, SendResult(Outcome.REFUSED, reason=UNREADABLE)
-        body = kept.text
-        if "{" in body:
-            body = fill_sms(body, stop_url=stop(person.contact_id), name=name)
-        message = SmsMessage(
-            DeliveryRef(held.dispatch, held.batch, attempt, person.ordinal),
-            held.sender,
-            number,
-            body,
-            validity,
-            person.synthetic,
-        )
         try:
             return person, await engine.sms.send(message, engine.timeout, may_start=job.may_start)
         except Exception as error:
@@ -125,7 +109,28 @@ async def _send_window(engine: Engine, job: Job, attempt: int, people: Sequence[
             log.exception("sms_send_failed", dispatch=str(held.dispatch), batch=held.batch)
             return person, SendResult(Outcome.IN_DOUBT, reason=type(error).__name__, retryable=False)
 
-    return list(await asyncio.gather(*map(one, people, numbers, names)))
+    return list(await asyncio.gather(*map(one, people, messages(engine, held, attempt, people))))
+
+
+def messages(
+    engine: Engine, held: Claim, attempt: int, people: Sequence[Remaining]
+) -> list[SmsMessage | None]:
+    """What these people are sent, in their order; None for a number that does not open."""
+    kept = engine.content(held.dispatch, str(held.channel), held.language, held.sender_kind)
+    stop = engine.signer.batch(links.STOP, held.dispatch, base_url=engine.public_url)
+    validity = int((held.expires_at - datetime.now(UTC)).total_seconds())
+    validity = max(1, min(MOST_VALIDITY, validity))
+    made: list[SmsMessage | None] = []
+    for person, number, name in zip(people, *engine.open_values(people), strict=True):
+        if number is None:
+            made.append(None)
+            continue
+        body = kept.text
+        if "{" in body:
+            body = fill_sms(body, stop_url=stop(person.contact_id), name=name)
+        ref = DeliveryRef(held.dispatch, held.batch, attempt, person.ordinal)
+        made.append(SmsMessage(ref, held.sender, number, body, validity, person.synthetic))
+    return made
 
 
 def _decide(sent: Sent) -> tuple[list[Row], list[Remaining], float | None]:
@@ -139,6 +144,8 @@ def _decide(sent: Sent) -> tuple[list[Row], list[Remaining], float | None]:
                 status, reason = DeliveryStatus.ACCEPTED, None
             case Outcome.IN_DOUBT:
                 status, reason = DeliveryStatus.IN_DOUBT, result.reason
+            case Outcome.REFUSED if result.opted_out:
+                status, reason = DeliveryStatus.STOPPED, result.reason
             case Outcome.NOT_TAKEN if result.retryable:
                 again.append(person)
                 wait = max(wait or 0.0, result.retry_after or 0.0)

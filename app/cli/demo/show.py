@@ -1,0 +1,238 @@
+"""The demonstration itself: start everything, send three alerts, account for everybody."""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from uuid import UUID
+
+import sqlalchemy as sa
+from rich.console import Console
+from rich.live import Live
+
+from app import migrate
+from app.cli.demo import screen, story
+from app.cli.stack import SandboxHandle, Stack, answers, free_port, wait_until
+from app.models.consent import Suppression
+from app.models.ledger import Dispatch
+from app.models.people import ContactPoint
+from app.registry import Registry, open_registry
+from app.services import alerts, areas, dispatch, reports
+from app.services.ledger import check
+from config.fields import Part
+from messaging.sandbox import judge
+from messaging.types import Channel
+
+SILENT_SECONDS = 30.0
+LONGEST_SECONDS = 150.0
+
+
+@dataclass(slots=True)
+class Show:
+    """One run. ``console`` takes everything it says."""
+
+    console: Console
+    registry: Registry
+    stack: Stack
+    place: story.Scene
+    folder: Path
+    site: str
+    sandbox: SandboxHandle | None = None
+    controller: UUID | None = None
+    sent: dict[str, UUID] = field(default_factory=dict)
+    expected: dict[str, set[int]] = field(default_factory=dict)
+
+    # -- getting ready
+    @classmethod
+    def prepare(cls, console: Console) -> Show:
+        """Servers, tables, London and the site's address; nothing is sent yet."""
+        registry = open_registry(part=Part.APP)
+        migrate.upgrade(registry.settings.owner_database_url)
+        folder = registry.settings.local_dir / "demo"
+        folder.mkdir(parents=True, exist_ok=True)
+        port = registry.settings.web_port
+        if answers(f"http://127.0.0.1:{port}/"):
+            console.print(f"Port {port} is taken: the site takes another one.")
+            port = free_port()
+        site = f"http://127.0.0.1:{port}"
+        with registry.sessions.begin() as session:
+            areas.load_london(
+                session, actor=story.ACTOR, progress=lambda what: console.print(f"  loading {what} …")
+            )
+        stack = Stack(folder, {"PUBLIC_URL": site, "LOG_LEVEL": "warning"})
+        return cls(console, registry, stack, story.scene(), folder, site)
+
+    def open_site(self) -> None:
+        """The provider sandbox and the site."""
+        rates = [
+            f"--sender={n}={story.RATE:g}"
+            for lane in ("bulk", "urgent")
+            for n in story.sender_addresses(lane)
+        ]
+        wanted = self.registry.settings.sandbox_port
+        port = 0 if answers(f"http://127.0.0.1:{wanted}/") else wanted
+        self.sandbox = self.stack.sandbox(self.site, *rates, port=port)
+        self.stack.site(int(self.site.rpartition(":")[2]))
+
+    def open_workers(self) -> None:
+        for kind in ("urgent", "bulk", "receipts", "scheduler", "sealer"):
+            self.stack.worker(kind)
+        self.stack.worker("bulk", "bulk-2")
+
+    # -- who has stopped
+    @property
+    def stopped_file(self) -> Path:
+        return self.folder / "stopped.json"
+
+    def stopped(self) -> set[str]:
+        """The numbers that texted STOP in this or an earlier demonstration."""
+        return set(json.loads(self.stopped_file.read_text())) if self.stopped_file.exists() else set()
+
+    def text_stop(self, number: str, to: str) -> None:
+        """Somebody texts STOP; returns when the site knows."""
+        assert self.sandbox is not None
+        self.stopped_file.write_text(json.dumps(sorted(self.stopped() | {number})))
+        self.sandbox.text(number, to, "STOP")
+        contact = next(p.contact_id for p in self.place.people if p.address == number)
+        wait_until(lambda: self._is_stopped(contact), what="the STOP to be heard")
+
+    def _is_stopped(self, contact_id: int) -> bool:
+        with self.registry.sessions() as session:
+            found = session.scalar(
+                sa.select(Suppression.id)
+                .join(ContactPoint, ContactPoint.digest == Suppression.digest)
+                .where(ContactPoint.id == contact_id, Suppression.lifted_at.is_(None))
+                .limit(1)
+            )
+            return found is not None
+
+    # -- the story
+    def settle(self) -> None:
+        with self.registry.sessions.begin() as session:
+            self.controller = story.settle(session, self.place.people)
+
+    def send(self, name: str) -> None:
+        """Draft and send one of the story's alerts, and note who should hear, without SQL."""
+        assert self.controller is not None
+        what = story.alerts(self.place)[name]
+        with self.registry.sessions.begin() as session:
+            alert = alerts.draft(session, controller=self.controller, actor=story.ACTOR, **what)
+        self.expected[name] = self.place.should_hear(what["audience_expression"]["areas"], self.stopped())
+        with self.registry.sessions.begin() as session:
+            frozen = dispatch.send(
+                session, alert.id, token=uuid.uuid4().hex, actor=story.ACTOR, public_url=self.site
+            )
+        self.sent[name] = frozen.id
+        self.console.print(f"  sent: {name} ({alert.reference}), {frozen.recipients:,} recipients")
+
+    def play(self) -> None:
+        """An advice to all is going out; an urgent alert and an appeal overtake; somebody says STOP."""
+        first = next(p for p in self.place.people if p.agreed and self._texts(p.address))
+        self.text_stop(first.address, story.sender_addresses("bulk")[0])
+        self.console.print("  somebody texted STOP before anything was sent")
+        with Live(console=self.console, refresh_per_second=4, transient=True) as live:
+            self.send("advice to all")
+            self._watch(live, lambda rows: sum(r.accepted for r in rows) >= 200)
+            self.send("alert to the ward")
+            self.send("appeal to the borough")
+            self._stop_midway()
+            self._watch(live, self._settled)
+
+    def _texts(self, address: str) -> bool:
+        return address.startswith("+") and address not in self.stopped()
+
+    def _stop_midway(self) -> None:
+        """Whoever stands last in the advice's waiting texts says STOP now."""
+        query = sa.text(
+            "SELECT b.contact_ids[b.size], s.address FROM batches b JOIN senders s ON s.id = b.sender_id "
+            "WHERE b.dispatch_id = :d AND b.channel = 'sms' AND b.state <> 'done' ORDER BY b.n DESC LIMIT 1"
+        )
+        with self.registry.sessions() as session:
+            row = session.execute(query, {"d": self.sent["advice to all"]}).one_or_none()
+        if row is None:
+            self.console.print("  the texts were out before anybody could stop them")
+            return
+        number = next(p.address for p in self.place.people if p.contact_id == row[0])
+        self.text_stop(number, row[1])
+        self.console.print("  somebody texted STOP midway")
+
+    def _watch(self, live: Live, enough: Callable[[list[reports.Progress]], bool]) -> None:
+        """Show progress until it is enough, nothing has moved for 30 s, or the longest time is over."""
+        names = {str(i): name for name, i in self.sent.items()}
+        began = moved = time.monotonic()
+        last: list[reports.Progress] = []
+        while True:
+            with self.registry.sessions() as session:
+                rows = reports.progress(session, list(self.sent.values()))
+            now = time.monotonic()
+            if rows != last:
+                last, moved = rows, now
+            live.update(screen.progress_table(names, rows, f"{now - began:.0f} s"))
+            if enough(rows) or now - moved > SILENT_SECONDS or now - began > LONGEST_SECONDS:
+                return
+            time.sleep(0.25)
+
+    @staticmethod
+    def _settled(rows: list[reports.Progress]) -> bool:
+        return all(r.finished and r.silent == 0 for r in rows)
+
+    # -- the account
+    def account(self) -> list[screen.Line]:
+        """The table: our ledger, the sandbox's log and the plain-Python pass, held against each other."""
+        lines = []
+        for name, dispatch_id in self.sent.items():
+            with self.registry.sessions() as session:
+                sent = session.get_one(Dispatch, dispatch_id)
+                seconds = ((sent.finished_at or sent.frozen_at) - sent.frozen_at).total_seconds()
+                balances = check.balance(session, dispatch_id)
+                rows = session.execute(
+                    sa.text(
+                        "SELECT u.contact_id, coalesce(d.status, 0) FROM batches b "
+                        "CROSS JOIN LATERAL unnest(b.contact_ids) AS u(contact_id) LEFT JOIN deliveries d "
+                        "ON d.dispatch_id = b.dispatch_id AND d.contact_id = u.contact_id WHERE b.dispatch_id = :d"
+                    ),
+                    {"d": dispatch_id},
+                )
+                status = {row[0]: row[1] for row in rows}
+            lines += [self._line(name, balance, status, seconds) for balance in balances]
+        return lines
+
+    def _line(self, name: str, balance: check.Balance, status: dict[int, int], seconds: float) -> screen.Line:
+        assert self.sandbox is not None
+        tally = judge.tally(self.sandbox.log, balance.dispatch.hex).channels[balance.channel]
+        people = {p.contact_id: p for p in self.place.people if str(p.channel) == balance.channel}
+        problems = list(balance.problems)
+        frozen = {c for c in status if c in people}
+        if frozen != {c for c in self.expected[name] if c in people}:
+            problems.append(f"{name}, {balance.channel}: the audience is not the one that plain Python finds")
+        logged = set(tally.addresses)
+        certain = {people[c].address for c in frozen if status[c] >= 30}
+        possible = certain | {people[c].address for c in frozen if status[c] == 10}
+        if not certain <= logged <= possible:
+            problems.append(
+                f"{name}, {balance.channel}: the sandbox's log disagrees about {len(certain ^ logged)}"
+            )
+        twice = max(len(tally.twice_addresses), len(tally.twice_places))
+        return screen.Line(name, balance, len(logged), twice, seconds, tuple(problems))
+
+
+def verdict(console: Console, lines: list[screen.Line]) -> bool:
+    """Say what the table means; True when everybody is accounted for and all three agree."""
+    console.print(screen.final_table(lines))
+    for line in lines:
+        for problem in line.problems:
+            console.print(f"[bold red]{problem}[/]")
+    total = sum(line.balance.recipients for line in lines)
+    channels = ", ".join(sorted({str(Channel(line.balance.channel)) for line in lines}))
+    if lines and all(line.good for line in lines):
+        console.print(
+            f"[bold green]{total:,} recipients ({channels}): nobody unaccounted for, nobody twice; "
+            "the sandbox's own log and a plain count of the people agree.[/]"
+        )
+        return True
+    console.print("[bold red]The account does not balance: see the lines in red.[/]")
+    return False

@@ -1,0 +1,42 @@
+"""``wardlink …``: every command of the service."""
+
+from __future__ import annotations
+
+import click
+
+from app.cli import alert, audit, db, ledger, london, sandbox, services, settings, ward
+from app.cli.plain import PlainGroup
+
+
+class Commands(PlainGroup):
+    """The commands; the demo is imported when it is asked for, for it brings much with it."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted([*super().list_commands(ctx), "demo"])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name == "demo":
+            from app.cli.demo.command import demo
+
+            return demo
+        return super().get_command(ctx, cmd_name)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="wardlink", prog_name="wardlink")
+def main() -> None:
+    """Ward-based alerts for London. Settings come from the environment: see `wardlink settings`."""
+
+
+for command in (
+    alert.alert,
+    audit.audit,
+    db.db,
+    ledger.ledger,
+    london.london,
+    sandbox.sandbox,
+    services.services,
+    settings.settings,
+    ward.ward,
+):
+    main.add_command(command)

@@ -1,0 +1,161 @@
+"""The verdict on a dispatch: the sandbox's own acceptance log, joined to the frozen batches.
+
+Our ledger is never the judge; it is held against the log, and must say the same.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from app.services.ledger import check
+from messaging.sandbox import judge
+from messaging.types import DeliveryRef, DeliveryStatus
+
+TWICE, LOST, AFTER_STOP, DISAGREES, DOUBT, UNBALANCED = (
+    "twice",
+    "lost",
+    "after a stop",
+    "the ledger disagrees with the log",
+    "doubt that nothing justifies",
+    "the ledger does not balance",
+)
+_ENDED_OTHERWISE = {
+    DeliveryStatus.IN_DOUBT,
+    DeliveryStatus.EXPIRED,
+    DeliveryStatus.STOPPED,
+    DeliveryStatus.ERASED,
+    DeliveryStatus.REFUSED,
+}
+
+
+@dataclass(slots=True)
+class Verdict:
+    """``harms``: what went wrong, by kind, one line each. Empty when all is well."""
+
+    harms: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    frozen: int = 0
+    accepted: int = 0  # acceptances in the log
+    in_doubt: int = 0
+    stopped: int = 0
+
+    def __str__(self) -> str:
+        head = (
+            f"{self.frozen} frozen, {self.accepted} acceptances, {self.in_doubt} in doubt, {self.stopped} stopped"
+        )
+        return "\n".join(
+            [head] + [f"{kind}: {len(lines)}, such as {lines[0]}" for kind, lines in self.harms.items()]
+        )
+
+
+_FROZEN = sa.text(
+    """
+    SELECT b.n, u.ordinal, u.contact_id
+    FROM batches b CROSS JOIN LATERAL unnest(b.contact_ids) WITH ORDINALITY AS u(contact_id, ordinal)
+    WHERE b.dispatch_id = :dispatch
+    """
+)
+_LEDGER = sa.text(
+    """
+    SELECT d.contact_id, d.status, d.batch_n, d.ordinal, d.attempt_n, EXISTS (
+        SELECT 1 FROM attempts a WHERE a.dispatch_id = d.dispatch_id AND a.batch_n = d.batch_n
+          AND a.n = d.attempt_n AND d.ordinal BETWEEN a.ordinal_from AND a.ordinal_to)
+    FROM deliveries d WHERE d.dispatch_id = :dispatch
+    """
+)
+
+
+def reach(
+    session: Session,
+    log: Path,
+    dispatch: UUID,
+    *,
+    addresses: Mapping[int, str],
+    stops: Mapping[int, float],
+    doubtful: Collection[tuple[int, int]],
+) -> Verdict:
+    """Judge one dispatch.
+
+    ``addresses``: contact id → address, as the test made them. ``stops``: contact id → Unix time
+    when a STOP was committed, before anything of theirs was claimed. ``doubtful``: (batch,
+    attempt) of the calls that may end in doubt; anybody in doubt elsewhere is a harm.
+    """
+    found = Verdict()
+    frozen = {(n, o): c for n, o, c in session.execute(_FROZEN, {"dispatch": dispatch})}
+    found.frozen = len(frozen)
+    if len(set(frozen.values())) != len(frozen):
+        found.harms[UNBALANCED].append("somebody stands in two batches")
+    reached = _read_log(found, log, dispatch, frozen, addresses, stops)
+    _hold_against_ledger(found, session, dispatch, frozen, reached, doubtful)
+    for line in check.balance(session, dispatch):
+        if not line.balances or line.waiting:
+            found.harms[UNBALANCED].append(f"{line}, unaccounted {line.unaccounted}")
+    return found
+
+
+def _read_log(
+    found: Verdict,
+    log: Path,
+    dispatch: UUID,
+    frozen: Mapping[tuple[int, int], int],
+    addresses: Mapping[int, str],
+    stops: Mapping[int, float],
+) -> set[int]:
+    """Who was accepted. Finds who was accepted twice, by contact or by address, or after a STOP."""
+    contacts: Counter[int] = Counter()
+    written: Counter[str] = Counter()
+    for call in judge.read(log):
+        for text, address in zip(call.refs, call.to, strict=True):
+            ref = DeliveryRef.parse(text)
+            if ref.dispatch != dispatch:
+                continue
+            contact = frozen.get((ref.batch, ref.ordinal))
+            if contact is None or addresses[contact].casefold() != address.casefold():
+                found.harms[DISAGREES].append(f"{text} went to somebody else than was frozen")
+                continue
+            contacts[contact] += 1
+            written[address.casefold()] += 1
+            if call.at > stops.get(contact, call.at):
+                late = call.at - stops[contact]
+                found.harms[AFTER_STOP].append(f"contact {contact}, {late:.3f} s after the STOP")
+    found.accepted = contacts.total()
+    found.harms[TWICE] += [f"contact {c}, {n} times" for c, n in contacts.items() if n > 1]
+    found.harms[TWICE] += [f"an address, {n} times" for n in written.values() if n > 1]
+    return set(contacts)
+
+
+def _hold_against_ledger(
+    found: Verdict,
+    session: Session,
+    dispatch: UUID,
+    frozen: Mapping[tuple[int, int], int],
+    reached: set[int],
+    doubtful: Collection[tuple[int, int]],
+) -> None:
+    status: dict[int, DeliveryStatus] = {}
+    for contact, value, batch, _, attempt, has_attempt in session.execute(_LEDGER, {"dispatch": dispatch}):
+        status[contact] = DeliveryStatus(value)
+        if value != DeliveryStatus.IN_DOUBT:
+            continue
+        found.in_doubt += 1
+        if not has_attempt:
+            found.harms[DOUBT].append(f"contact {contact} is in doubt without an attempt")
+        elif (batch, attempt) not in doubtful:
+            found.harms[DOUBT].append(f"contact {contact} in batch {batch}, attempt {attempt}")
+    for contact in frozen.values():
+        state = status.get(contact, DeliveryStatus.WAITING)
+        found.stopped += state is DeliveryStatus.STOPPED
+        taken = state >= DeliveryStatus.ACCEPTED
+        if contact in reached:
+            if not taken and state is not DeliveryStatus.IN_DOUBT:
+                found.harms[DISAGREES].append(f"contact {contact} was accepted and is {state.name}")
+        elif taken:
+            found.harms[DISAGREES].append(f"contact {contact} is {state.name} and was never accepted")
+        elif state not in _ENDED_OTHERWISE:
+            found.harms[LOST].append(f"contact {contact} is {state.name}")
