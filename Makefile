@@ -9,6 +9,8 @@ VENV := .venv
 PY := $(VENV)/bin/python
 LOCKS := requirements/uv.txt requirements/base.txt requirements/dev.txt pyproject.toml
 INSTALLED := $(VENV)/.installed
+# Tried in this order; say PYTHONS=/a/path/to/python to choose another.
+PYTHONS ?= python3.11 python3 python3.12 python3.13 python3.14 /usr/local/bin/python3 /usr/bin/python3
 # Workers of the test run; the demo's servers and the tests' are apart, so both may run at once.
 TEST_PROCESSES ?= 2
 TEST_ENV := WARDLINK_ENV=test LOCAL_DIR=.local-test
@@ -26,7 +28,7 @@ $(INSTALLED): $(LOCKS)
 	private() { "$(PY)" -c 'import sys; sys.exit(sys.prefix == sys.base_prefix or sys.version_info < (3, 11))' 2>/dev/null; }; \
 	stamp="$$(cat $(LOCKS) | cksum)"; \
 	if [ "$$(cat "$(INSTALLED)" 2>/dev/null || true)" != "$$stamp" ]; then \
-	  for python in python3.11 python3 python3.12 python3.13 python3.14 /usr/local/bin/python3 /usr/bin/python3; do \
+	  for python in $(PYTHONS); do \
 	    if private; then break; fi; \
 	    if serves "$$python"; then echo "making $(VENV)"; "$$python" -m venv --clear "$(VENV)" || true; fi; \
 	  done; \

@@ -48,7 +48,8 @@ CONSENT_GUARD = [
         IF (NEW.id, NEW.controller_id, NEW.channel, NEW.purpose, NEW.wording_id, NEW.given_at, NEW.how, NEW.evidence)
            IS DISTINCT FROM
            (OLD.id, OLD.controller_id, OLD.channel, OLD.purpose, OLD.wording_id, OLD.given_at, OLD.how, OLD.evidence)
-           OR (OLD.withdrawn_at IS NOT NULL AND NEW.withdrawn_at IS DISTINCT FROM OLD.withdrawn_at)
+           OR (OLD.withdrawn_at IS NOT NULL
+               AND (NEW.withdrawn_at, NEW.withdrawn_how) IS DISTINCT FROM (OLD.withdrawn_at, OLD.withdrawn_how))
            OR (OLD.contact_id IS DISTINCT FROM NEW.contact_id AND NEW.contact_id IS NOT NULL)
            OR (OLD.pseudonym IS NOT NULL AND NEW.pseudonym IS DISTINCT FROM OLD.pseudonym)
         THEN

@@ -156,5 +156,8 @@ def makes(session: Session, registry: Registry) -> Makes:
 
 @pytest.fixture(scope="session")
 def worker_id(request: pytest.FixtureRequest) -> str:
-    """The test process: gw0, gw1 … under xdist, else main."""
-    return getattr(request.config, "workerinput", {}).get("workerid", "main")
+    """The test process, unlike that of any other run: two runs at once share the cluster."""
+    run = getattr(request.config, "workerinput", {})
+    if not run:
+        return f"p{os.getpid()}"
+    return f"{run['testrunuid'][:6]}_{run['workerid']}"

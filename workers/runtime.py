@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import time
 from collections.abc import Callable
 from functools import cache
@@ -52,16 +53,24 @@ def close() -> None:
         registry().engine.dispose()
 
 
+class _Asked:
+    """Whether this process was asked to end: by SIGTERM or SIGINT, idle or busy, queue or no queue."""
+
+    to_end = False
+
+    @classmethod
+    def note(cls, *_: object) -> None:
+        """Finish what is under way and claim no more."""
+        cls.to_end = True
+        if engine.cache_info().currsize:
+            engine().stopping = True
+
+
 class Listener(SimpleWorker):  # type: ignore[misc]  # rq is not typed
     """RQ's worker without a fork per job: connections live, and a ring costs 6 ms instead of 28."""
 
-    asked = False
-
     def handle_warm_shutdown_request(self) -> None:
-        """SIGTERM, idle or busy: finish what is under way and claim no more."""
-        self.asked = True
-        if engine.cache_info().currsize:
-            engine().stopping = True
+        _Asked.note()
         super().handle_warm_shutdown_request()
 
 
@@ -72,6 +81,8 @@ def listen(queues: list[Queue], poll: Callable[[], int]) -> int:
     opened = registry()
     wait = 0.5
     while True:
+        for name in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(name, _Asked.note)  # RQ puts its own in their place while it works
         began = time.monotonic()
         try:
             connection = redis.Redis.from_url(opened.settings.redis_url, health_check_interval=30)
@@ -84,12 +95,12 @@ def listen(queues: list[Queue], poll: Callable[[], int]) -> int:
                 log_job_description=False,
             )
             worker.work(logging_level="WARNING", with_scheduler=False)
-            if worker.asked:
-                return 0
         except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError) as error:
             log.warning("queue_away", error=type(error).__name__, polling=POLL_SECONDS)
-            if opened.settings.embedded:
+            if opened.settings.embedded and not _Asked.to_end:
                 client.ensure(opened.settings.local_dir)
+        if _Asked.to_end:
+            return 0
         attempt(poll)
         wait = 0.5 if time.monotonic() - began > LONG_ENOUGH else min(wait * 2, POLL_SECONDS)
         time.sleep(wait)

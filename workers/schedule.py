@@ -21,6 +21,7 @@ from app.services.ledger import recovery
 from config.queues import Queue
 from workers import runtime
 from workers.receipts import PILE
+from workers.send import pile
 
 log = structlog.get_logger(__name__)
 
@@ -45,7 +46,7 @@ def sweep(session: Session) -> None:
                 session,
                 lane_name,
                 "workers.send.drain",
-                coalesce=f"{lane_name}-{nth}",
+                coalesce=pile(lane_name, nth),
                 urgent=lane == URGENT_LANE,
                 nth=nth,
             )

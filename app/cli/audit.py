@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from sqlalchemy.orm import Session
 
 from app.audit.verify import verify as verify_record
-from app.cli.plain import Seconds
+from app.cli.plain import Folder, Seconds
 from app.db import make_engine
 from app.embedded import client
 from config.settings import Settings
@@ -22,7 +22,7 @@ def audit() -> None:
 
 
 @audit.command()
-@click.option("--heads", type=click.Path(path_type=Path), help="Folder of the signed heads [HEADS_DIR].")
+@click.option("--heads", type=Folder(), help="Folder of the signed heads [HEADS_DIR].")
 @click.option(
     "--wait",
     type=Seconds(0, 600),

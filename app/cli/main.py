@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib import metadata
+
 import click
 
 from app.cli import alert, audit, db, ledger, london, sandbox, services, settings, ward
@@ -22,8 +24,15 @@ class Commands(PlainGroup):
         return super().get_command(ctx, cmd_name)
 
 
+def _version() -> str:
+    try:
+        return metadata.version("wardlink")
+    except metadata.PackageNotFoundError:  # run from its folder
+        return "not installed"
+
+
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="wardlink", prog_name="wardlink")
+@click.version_option(_version(), prog_name="wardlink")
 def main() -> None:
     """Ward-based alerts for London. Settings come from the environment: see `wardlink settings`."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import click
@@ -67,6 +68,16 @@ class PlainText(click.ParamType):
         if "\x00" in text or any("\ud800" <= c <= "\udfff" for c in text):
             self.fail("holds a character that cannot be used.", param, ctx)
         return text
+
+
+class Folder(click.ParamType):
+    """A folder by its path; it need not be there."""
+
+    name = "folder"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """The path; a usage error if no file system could hold it."""
+        return Path(PlainText(1_000).convert(value, param, ctx))
 
 
 class Seconds(click.FloatRange):

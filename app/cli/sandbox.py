@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from app.cli.plain import PlainText, Seconds
+from app.cli.plain import Folder, PlainText, Seconds
 from config.settings import Settings
 
 
@@ -33,7 +33,7 @@ class Rate(PlainText):
 @click.option(
     "--port", type=click.IntRange(0, 65535), help="Where it listens; 0 takes a free one [SANDBOX_PORT]."
 )
-@click.option("--state", type=click.Path(path_type=Path), help="Folder of its keys and its log.")
+@click.option("--state", type=Folder(), help="Folder of its keys and its log.")
 @click.option("--sender", type=Rate(200), multiple=True, help="SENDER=RATE in segments per second.")
 @click.option("--delivery-delay", type=Seconds(0, 3600), default=0.2, show_default=True, help="Seconds.")
 @click.option("--receipts/--no-receipts", default=True, help="Whether it reports what became of messages.")

@@ -60,6 +60,8 @@ class Consent(Base):
             unique=True,
             postgresql_where=sa.text("withdrawn_at IS NULL AND contact_id IS NOT NULL"),
         ),
+        # Erasure must find what was withdrawn as well.
+        sa.Index("ix_consents_contact", "contact_id", postgresql_where=sa.text("contact_id IS NOT NULL")),
         sa.CheckConstraint("(contact_id IS NULL) <> (pseudonym IS NULL)", name="who"),
         sa.CheckConstraint("purpose IN ('alerts', 'register')", name="purpose"),
     )

@@ -131,6 +131,8 @@ class Subscription(Base):
             postgresql_where=sa.text("ended_at IS NULL"),
         ),
         sa.Index("ix_subscriptions_contact", "contact_id"),
+        # Of a place that goes, ended subscriptions go too.
+        sa.Index("ix_subscriptions_place", "place_id"),
     )
 
 

@@ -81,9 +81,7 @@ def give(
         )
         .returning(Consent.id)
     ).scalar_one_or_none()
-    if given is None:
-        return
-    session.execute(
+    lifted = session.execute(
         sa.update(Suppression)
         .where(
             Suppression.digest == contact.digest,
@@ -93,7 +91,10 @@ def give(
             Suppression.lifted_at.is_(None),
         )
         .values(lifted_at=sa.func.now())
-    )
+        .returning(Suppression.id)
+    ).all()
+    if given is None and not lifted:
+        return
     audit.record(
         session,
         event="consent:give",
@@ -137,7 +138,8 @@ _WITHDRAW = sa.text(
     """
     UPDATE consents SET withdrawn_at = now(), withdrawn_how = :how
     WHERE contact_id = :contact AND purpose = 'alerts' AND withdrawn_at IS NULL
-      AND (CAST(:controller AS uuid) IS NULL OR controller_id = :controller)
+      AND controller_id = :controller
+    RETURNING id
     """
 )
 
@@ -160,8 +162,10 @@ def leave(
         controller=controller,
         reason=reason,
     )
-    session.execute(_WITHDRAW, {"how": how, "contact": contact_id, "controller": controller})
-    if added:
+    withdrawn = session.execute(
+        _WITHDRAW, {"how": how, "contact": contact_id, "controller": controller}
+    ).all()
+    if added or withdrawn:
         audit.record(
             session,
             event="consent:withdraw",

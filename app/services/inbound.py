@@ -36,16 +36,19 @@ def receive(session: Session, message: InboundSms) -> str | None:
 
 
 def _controllers(session: Session, sender_id: int) -> list[UUID]:
-    # A number may stand in two lanes: whoever writes from it in either is meant.
-    address = sa.select(Sender.address).where(Sender.id == sender_id).scalar_subquery()
     return list(
         session.scalars(
             sa.select(SenderController.organisation_id)
             .join(Sender, Sender.id == SenderController.sender_id)
-            .where(Sender.address == address)
+            .where(Sender.address == _address(sender_id))
             .distinct()
         )
     )
+
+
+def _address(sender_id: int) -> sa.ScalarSelect[str]:
+    # A number may stand in two lanes: whoever writes from it in either is meant.
+    return sa.select(Sender.address).where(Sender.id == sender_id).scalar_subquery()
 
 
 def _actor(session: Session, digest: bytes) -> audit.Actor:
@@ -88,7 +91,7 @@ def start(session: Session, sender_id: int, digest: bytes) -> None:
         .where(
             Suppression.digest == digest,
             Suppression.channel == str(Channel.SMS),
-            Suppression.sender_id == sender_id,
+            Suppression.sender_id.in_(sa.select(Sender.id).where(Sender.address == _address(sender_id))),
             Suppression.reason.in_(("stop", "provider")),
             Suppression.lifted_at.is_(None),
         )

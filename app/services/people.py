@@ -16,7 +16,15 @@ from app import crypto
 from app.audit import record as audit
 from app.db import new_contact_id, utc_now
 from app.models.alerts import TOPICS
-from app.models.people import ContactPoint, Erasure, Place, PlaceArea, Subscription
+from app.models.people import (
+    ContactPoint,
+    Erasure,
+    Person,
+    PersonContactPoint,
+    Place,
+    PlaceArea,
+    Subscription,
+)
 from app.services import areas, consent
 from app.services.errors import Invalid, Missing
 from messaging import email_address, phone
@@ -181,7 +189,8 @@ def subscribe(
 
 _PSEUDONYMISE = sa.text(
     "UPDATE consents SET pseudonym = :pseudonym, contact_id = NULL, "
-    "withdrawn_at = coalesce(withdrawn_at, now()), withdrawn_how = coalesce(withdrawn_how, 'erased') "
+    "withdrawn_how = CASE WHEN withdrawn_at IS NULL THEN 'erased' ELSE withdrawn_how END, "
+    "withdrawn_at = coalesce(withdrawn_at, now()) "
     "WHERE contact_id = :contact"
 )
 # Only dispatches whose frozen batches hold the contact point; the ids in the arrays stay.
@@ -193,7 +202,7 @@ _FORGET_REFS = sa.text(
 def erase(session: Session, contact_id: int, *, actor: audit.Actor, now: datetime | None = None) -> None:
     """Erase a contact point everywhere (design §7). The suppression digest stays; twice is once.
 
-    Places that nobody else is reached at go with it.
+    Places that nobody else is reached at go with it, and the names of people left without an address.
     """
     session.execute(
         insert(Erasure).values(contact_id=contact_id, at=now or utc_now()).on_conflict_do_nothing()
@@ -203,6 +212,9 @@ def erase(session: Session, contact_id: int, *, actor: audit.Actor, now: datetim
     ).all()
     pseudonym = sha256(b"wardlink.erased" + crypto.keyring().digest("erased", str(contact_id))).digest()
     session.execute(_PSEUDONYMISE, {"contact": contact_id, "pseudonym": pseudonym})
+    readers = session.scalars(
+        sa.select(PersonContactPoint.person_id).where(PersonContactPoint.contact_id == contact_id)
+    ).all()
     session.execute(sa.delete(ContactPoint).where(ContactPoint.id == contact_id))
     session.execute(
         sa.delete(Place).where(
@@ -210,6 +222,12 @@ def erase(session: Session, contact_id: int, *, actor: audit.Actor, now: datetim
             ~sa.exists().where(Subscription.place_id == Place.id),
         )
     )
+    alone = sa.select(Person.id).where(
+        Person.id.in_(readers), ~sa.exists().where(PersonContactPoint.person_id == Person.id)
+    )
+    # A place that somebody else is reached at stays, as nobody's by name.
+    session.execute(sa.update(Place).where(Place.person_id.in_(alone)).values(person_id=None))
+    session.execute(sa.delete(Person).where(Person.id.in_(alone)))
     session.execute(_FORGET_REFS, {"contact": contact_id})
     audit.record(
         session, event="contact:erase", subject=f"contact:{contact_id}", actor=actor, s62=audit.S62.ERASURE

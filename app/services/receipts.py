@@ -148,7 +148,9 @@ _MOVE = sa.text(
     """
     UPDATE deliveries d
     SET status = r.status, reason = nullif(r.reason, ''), at = now(), attempt_n = r.attempt_n,
-        provider_ref = coalesce(d.provider_ref, r.provider_ref)
+        provider_ref = coalesce(d.provider_ref, (
+            -- An e-mail's names the whole call and stands with the attempt; who was erased gets no name back.
+            SELECT r.provider_ref FROM contact_points c WHERE c.id = d.contact_id AND c.channel = 'sms'))
     FROM unnest(CAST(:dispatches AS uuid[]), CAST(:contacts AS bigint[]), CAST(:attempts AS int[]),
         CAST(:statuses AS smallint[]), CAST(:reasons AS text[]), CAST(:refs AS text[]))
         AS r(dispatch_id, contact_id, attempt_n, status, reason, provider_ref)
@@ -173,7 +175,7 @@ def _columns(receipts: Sequence[Receipt]) -> dict[str, object]:
         "ordinals": [r.ref.ordinal for r in receipts],
         "statuses": [int(r.status) for r in receipts],
         "reasons": [r.reason[:200] for r in receipts],
-        "refs": [r.provider_ref for r in receipts],
+        "refs": [r.provider_ref and r.provider_ref.replace("\x00", "") for r in receipts],
     }
 
 
@@ -188,6 +190,8 @@ def _apply(session: Session, receipts: Sequence[Receipt], done: Merged) -> None:
         key = (receipt.ref.dispatch, contact_id)
         if key not in best or receipt.status > best[key].status:
             best[key] = receipt
+    # Everybody locks attempts, then deliveries, then batches, each in order: two mergers cannot meet head on.
+    changes = _prove_taken(session, [r for _, r in known], done)
     keys = list(best)
     where = {"dispatches": [k[0] for k in keys], "contacts": [k[1] for k in keys]}
     was = {(d, c): status for d, c, status in session.execute(_LOCK, where)}
@@ -196,7 +200,6 @@ def _apply(session: Session, receipts: Sequence[Receipt], done: Merged) -> None:
         values = _columns([best[k] for k in higher])
         session.execute(_MOVE, values | {"contacts": [k[1] for k in higher]})
     done.moved += len(higher)
-    changes: dict[tuple[UUID, int], Counter[str]] = defaultdict(Counter)
     for key in higher:
         counters = changes[key[0], best[key].ref.batch]
         if was[key] in results.COUNTERS:
@@ -210,7 +213,6 @@ def _apply(session: Session, receipts: Sequence[Receipt], done: Merged) -> None:
             _KEEP, _columns(early) | {"suppress": [r.suppress for r in early], "ats": [r.at for r in early]}
         )
         done.early += len(early)
-    _prove_taken(session, [r for _, r in known], done)
     done.suppressed += _suppress(session, known)
 
 
@@ -234,10 +236,16 @@ _PROVE = sa.text(
     WITH proof AS (
         SELECT DISTINCT * FROM unnest(CAST(:dispatches AS uuid[]), CAST(:batches AS int[]), CAST(:attempts AS int[]))
             AS r(dispatch_id, batch_n, n)
+    ), doubted AS (
+        SELECT a.dispatch_id, a.batch_n, a.n
+        FROM proof p JOIN attempts a USING (dispatch_id, batch_n, n)
+        JOIN batches b ON b.dispatch_id = p.dispatch_id AND b.n = p.batch_n AND b.channel = :email
+        WHERE a.outcome = 'in_doubt'
+        ORDER BY a.dispatch_id, a.batch_n, a.n FOR UPDATE OF a
     ), taken AS (
         UPDATE attempts a SET outcome = 'taken', reason = 'proved by an event'
-        FROM proof p JOIN batches b ON b.dispatch_id = p.dispatch_id AND b.n = p.batch_n AND b.channel = :email
-        WHERE a.dispatch_id = p.dispatch_id AND a.batch_n = p.batch_n AND a.n = p.n AND a.outcome = 'in_doubt'
+        FROM doubted d
+        WHERE a.dispatch_id = d.dispatch_id AND a.batch_n = d.batch_n AND a.n = d.n
         RETURNING a.dispatch_id, a.batch_n, a.n
     ), was AS (
         SELECT d.dispatch_id, d.contact_id FROM taken t
@@ -256,8 +264,11 @@ _PROVE = sa.text(
 )
 
 
-def _prove_taken(session: Session, receipts: Sequence[Receipt], done: Merged) -> None:
-    """Any one event carrying our attempt: the whole call was taken."""
+def _prove_taken(
+    session: Session, receipts: Sequence[Receipt], done: Merged
+) -> dict[tuple[UUID, int], Counter[str]]:
+    """Any one event carrying our attempt: the whole call was taken. What that changes per batch."""
+    changes: dict[tuple[UUID, int], Counter[str]] = defaultdict(Counter)
     attempts = sorted({(r.ref.dispatch, r.ref.batch, r.ref.attempt) for r in receipts})
     values = {
         "dispatches": [a[0] for a in attempts],
@@ -267,7 +278,8 @@ def _prove_taken(session: Session, receipts: Sequence[Receipt], done: Merged) ->
     }
     for dispatch, batch, n in session.execute(_PROVE, values).all():
         done.moved += n
-        results.count(session, dispatch, batch, Counter({"in_doubt": -n, "accepted": n}))
+        changes[dispatch, batch].update(in_doubt=-n, accepted=n)
+    return changes
 
 
 # A bounce says that the address is dead, for everybody; a complaint or an unsubscribe is about
@@ -281,6 +293,7 @@ _SUPPRESS = sa.text(
         AS r(dispatch_id, contact_id, why)
     JOIN dispatches d ON d.id = r.dispatch_id
     JOIN contact_points c ON c.id = r.contact_id
+    ORDER BY 1, 2, 4
     ON CONFLICT DO NOTHING
     """
 )

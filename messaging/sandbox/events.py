@@ -10,7 +10,6 @@ import asyncio
 import heapq
 import itertools
 import random
-import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -123,7 +122,7 @@ class EventFeed:
     # -- events
     def _events(self, entry: _Entry) -> Iterator[Event]:
         mail, withhold = entry.mail, self._faults.channels["email"].receipts.withhold
-        magic = magic_kinds(self._faults.magic, mail.to)
+        magic = self._faults.magic.kinds(mail.to)
         for n, address in enumerate(mail.to):
             if share_hits(withhold, address):
                 continue
@@ -144,14 +143,6 @@ class EventFeed:
         self._closed = True
         if self._wake:
             self._wake.cancel()
-
-
-def magic_kinds(pattern: re.Pattern[str] | None, to: list[str]) -> dict[str, str]:
-    """address → kind, for those whose local part holds a magic word; usually empty, and then cheap."""
-    if pattern is None or not pattern.search("\n".join(to)):
-        return {}
-    found = ((address, pattern.search(address)) for address in to)
-    return {address: str(match.lastgroup) for address, match in found if match}
 
 
 _BOUNCE: Event = {"type": "bounce", "status": "5.1.1", "reason": "550 5.1.1 No such mailbox"}

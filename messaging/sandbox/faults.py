@@ -84,13 +84,31 @@ def share_hits(share: float, key: str) -> bool:
     return share > 0 and zlib.crc32(key.encode()) / 2**32 < share
 
 
+class Magic:
+    """E-mail addresses that behave in a way of their own, by words of their local part."""
+
+    def __init__(self, kinds: Mapping[str, tuple[str, ...]]) -> None:
+        self._words = [word.lower() for words in kinds.values() for word in words]
+        groups = [f"(?P<{k}>{'|'.join(map(re.escape, words))})" for k, words in kinds.items() if words]
+        # Whole words only, before the @.
+        found = rf"(?<![A-Za-z0-9])(?:{'|'.join(groups)})(?![A-Za-z0-9])(?=.*@)"
+        self._search = re.compile(found, re.IGNORECASE).search
+
+    def kinds(self, to: list[str]) -> dict[str, str]:
+        """address → kind, for those that have one: usually none, and then this costs next to nothing."""
+        together = "\n".join(to).lower()
+        if not any(word in together for word in self._words):
+            return {}
+        return {address: str(match.lastgroup) for address in to if (match := self._search(address))}
+
+
 class Faults:
     """The faults of both channels, and the calls being held."""
 
     def __init__(self) -> None:
         self.channels = {c: _quiet(c) for c in CHANNELS}
         self._held: dict[str, set[asyncio.Future[None]]] = {c: set() for c in CHANNELS}
-        self.magic = _magic(self.channels["email"].recipients)
+        self.magic = Magic(self.channels["email"].recipients)
 
     def held(self, channel: str) -> int:
         return len(self._held[channel])
@@ -123,14 +141,14 @@ class Faults:
             raise ValueError("faults must be a JSON object with email, sms or both")
         new = {_known(channel, CHANNELS, "channel"): _channel(channel, a) for channel, a in asked.items()}
         self.channels.update(new)
-        self.magic = _magic(self.channels["email"].recipients)
+        self.magic = Magic(self.channels["email"].recipients)
 
     def clear(self) -> None:
         """Put everything right again, and let the held calls go on."""
         for channel in CHANNELS:
             self.release(channel)
             self.channels[channel] = _quiet(channel)
-        self.magic = _magic(self.channels["email"].recipients)
+        self.magic = Magic(self.channels["email"].recipients)
 
     def shown(self) -> dict[str, object]:
         return {c: asdict(f) for c, f in self.channels.items()}
@@ -138,14 +156,6 @@ class Faults:
 
 def _quiet(channel: str) -> ChannelFaults:
     return ChannelFaults(recipients=dict(RECIPIENT_KINDS[channel]))
-
-
-def _magic(kinds: Mapping[str, tuple[str, ...]]) -> re.Pattern[str] | None:
-    """Finds a magic word in the local part; the group's name is its kind."""
-    groups = [f"(?P<{k}>{'|'.join(map(re.escape, words))})" for k, words in kinds.items() if words]
-    if not groups:
-        return None
-    return re.compile(rf"(?<![A-Za-z0-9])(?:{'|'.join(groups)})(?![A-Za-z0-9])(?=[^@\n]*@)", re.IGNORECASE)
 
 
 def _known(name: object, names: tuple[str, ...], what: str) -> str:

@@ -13,6 +13,7 @@ import orjson
 MAX_RECIPIENTS = 1000
 MAX_SUBSTITUTIONS = 10_000  # bytes for one personalisation
 _MAX_ARGS = 10_000
+_SURELY_SMALL = 2_500  # characters: UTF-8 takes at most four bytes for one
 _REF_ARG = "wl"
 _MOST_PROBLEMS = 1000
 _ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
@@ -221,9 +222,10 @@ def _fault(person: dict[str, Any], args: Any, one_click: bool, has_subject: bool
     ):
         return Problem("from", "The from email does not contain a valid address.")
     headers = person.get("headers", {})
-    if _reserved(headers):
+    link = headers.get("List-Unsubscribe", "") if type(headers) is dict else ""
+    if (type(link) is not str or len(headers) != 1 or not link) and _reserved(headers):
         return Problem("headers", "headers must be strings, and may not override reserved headers.")
-    if not _UNSUBSCRIBE(headers.get("List-Unsubscribe", "")):
+    if not _UNSUBSCRIBE(link):
         return Problem("headers", f"{_OURS}List-Unsubscribe with an http address in <> must be present.")
     if not one_click and headers.get("List-Unsubscribe-Post") != _ONE_CLICK:
         return Problem("headers", f"{_OURS}List-Unsubscribe-Post: {_ONE_CLICK} must be present.")
@@ -233,10 +235,10 @@ def _fault(person: dict[str, Any], args: Any, one_click: bool, has_subject: bool
 def _size(strings: dict[str, Any]) -> int | None:
     """Bytes of names and values together; None unless all are strings. Exact only near the limits."""
     try:
-        text = "".join([*strings, *strings.values()])
+        text = "".join(strings) + "".join(strings.values())
     except TypeError:
         return None
-    return len(text) if text.isascii() or len(text) * 4 < _MAX_ARGS else len(text.encode())
+    return len(text) if len(text) < _SURELY_SMALL or text.isascii() else len(text.encode())
 
 
 def _reserved(headers: Any) -> bool:

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import orjson
 
 from messaging.sandbox.callbacks import Courier, Post
-from messaging.sandbox.events import EventFeed, magic_kinds
+from messaging.sandbox.events import EventFeed
 from messaging.sandbox.faults import Faults
 from messaging.sandbox.http import Request, json_reply, reply
 from messaging.sandbox.identity import Identity
@@ -83,7 +83,7 @@ class SendGrid:
         """Addresses that the faults ask to refuse, as an invalid one would be."""
         if not self._faults.channels["email"].recipients["refuse"]:
             return []
-        kinds = magic_kinds(self._faults.magic, mail.to)
+        kinds = self._faults.magic.kinds(mail.to)
         return [
             Problem(f"personalizations.{n}.to", "Does not contain a valid address.")
             for n, address in enumerate(mail.to)
@@ -98,7 +98,7 @@ class SendGrid:
         self._inbox.add_mail(message_id, mail.to, body)
         if self.feed:
             self.feed.accepted(message_id, mail)
-        stopping = [a for a, kind in magic_kinds(self._faults.magic, mail.to).items() if kind == "stop"]
+        stopping = [a for a, kind in self._faults.magic.kinds(mail.to).items() if kind == "stop"]
         if stopping:
             at = time.monotonic() + self._delay
             self._timetable.at(at, partial(self._unsubscribe, frozenset(stopping), body))

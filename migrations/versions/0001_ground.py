@@ -291,6 +291,13 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_consents")),
     )
+    op.create_index(
+        "ix_consents_contact",
+        "consents",
+        ["contact_id"],
+        unique=False,
+        postgresql_where=sa.text("contact_id IS NOT NULL"),
+    )
     op.create_index(op.f("ix_consents_controller_id"), "consents", ["controller_id"], unique=False)
     op.create_index(
         "ix_consents_now",
@@ -590,6 +597,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_subscriptions")),
     )
     op.create_index("ix_subscriptions_contact", "subscriptions", ["contact_id"], unique=False)
+    op.create_index("ix_subscriptions_place", "subscriptions", ["place_id"], unique=False)
     op.create_index(
         "ix_subscriptions_now",
         "subscriptions",

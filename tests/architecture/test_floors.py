@@ -31,7 +31,9 @@ def fresh(program: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_imports_only_go_down() -> None:
-    done = fresh("from importlinter.cli import lint_imports; import sys; sys.exit(lint_imports(no_cache=True))")
+    done = fresh(
+        "from importlinter.cli import lint_imports; import sys; sys.exit(lint_imports(no_cache=True))"
+    )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
     assert "0 broken" in done.stdout
 
@@ -81,7 +83,9 @@ def jobs_rung() -> dict[str, Path]:
                 continue
             name = getattr(node.func, "attr", getattr(node.func, "id", ""))
             if name in {"ring", "ring_now"}:
-                texts = [a.value for a in node.args if isinstance(a, ast.Constant) and isinstance(a.value, str)]
+                texts = [
+                    a.value for a in node.args if isinstance(a, ast.Constant) and isinstance(a.value, str)
+                ]
                 found.update({text: path for text in texts if "." in text})
     return found
 

@@ -84,7 +84,9 @@ class Scene:
     def mid_send(self) -> bool:
         """The condition of every strike: an open mail call or ≥ 50 open texts, 20–80 % accepted."""
         gauge = self.sandbox.gauge()
-        is_open = gauge["open_mail"] >= 1 if self.channel is Channel.EMAIL else gauge["open_sms"] >= OPEN_TEXTS
+        is_open = (
+            gauge["open_mail"] >= 1 if self.channel is Channel.EMAIL else gauge["open_sms"] >= OPEN_TEXTS
+        )
         share = gauge["accepted"][str(self.channel)] / self.recipients
         return bool(is_open and 0.2 <= share <= 0.8)
 

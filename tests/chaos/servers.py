@@ -31,7 +31,7 @@ def private_valkey(stack: Stack) -> str:
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=subprocess.STDOUT,
-            preexec_fn=die_with_parent(),  # noqa: PLW1509  set after the fork, so it holds for the child
+            preexec_fn=die_with_parent(),
         )
     child = Child("valkey", process, log)
     stack.children.append(child)

@@ -24,7 +24,9 @@ def test_a_worker_killed_between_its_claim_and_its_attempt_leaves_nobody_out(
     scene = make_scene(channel)
     scene.hold(FIRST[channel], "before", HELD[channel])
     enough = {Channel.EMAIL: 7, Channel.SMS: 10}[channel]
-    with Stall(scene.database.admin, "INSERT", "attempts", f"(SELECT count(*) FROM attempts) >= {enough}") as stall:
+    with Stall(
+        scene.database.admin, "INSERT", "attempts", f"(SELECT count(*) FROM attempts) >= {enough}"
+    ) as stall:
         worker = scene.worker()
         scene.scheduler()
         scene.strike_when(stall.waiting, worker.kill, what="before the attempt")
@@ -52,3 +54,49 @@ def test_a_worker_killed_while_calls_are_open_leaves_them_in_doubt_and_nobody_el
     assert not any(verdict.harms.values()), verdict
     assert verdict.stopped == len(scene.stops)
     assert verdict.in_doubt > 0, "a killed call must be named"
+
+
+def test_a_worker_killed_before_it_could_record_an_answer_leaves_the_doubt_named(
+    make_scene: MakeScene, channel: Channel
+) -> None:
+    scene = make_scene(channel)
+    scene.hold(FIRST[channel], "after", HELD[channel])
+    recorded = {Channel.EMAIL: 400, Channel.SMS: 700}[channel]
+    with Stall(scene.database.admin, "INSERT", "deliveries", f"{DELIVERED}{recorded}") as stall:
+        worker = scene.worker()
+        scene.scheduler()
+        scene.strike_when(stall.waiting, worker.kill, what="before the record")
+        assert scene.stop_some()
+    scene.worker()
+    scene.finish()
+    verdict = scene.verdict()
+    assert not any(verdict.harms.values()), verdict
+    assert verdict.stopped == len(scene.stops)
+    assert verdict.in_doubt > 0, "an answer that was not recorded must be named"
+    # They were all taken: everybody is in the log but who said stop.
+    assert verdict.accepted == scene.recipients - verdict.stopped
+
+
+def test_a_worker_killed_right_after_a_record_has_it_stand(make_scene: MakeScene, channel: Channel) -> None:
+    scene = make_scene(channel)
+    scene.hold(FIRST[channel], "after", HELD[channel])
+    recorded = {Channel.EMAIL: 600, Channel.SMS: 700}[channel]
+    with Stall(
+        scene.database.admin,
+        "UPDATE",
+        "batches",
+        f"{DELIVERED}{recorded}",
+        rows="NEW.state = 'claimed' AND OLD.state = 'waiting'",
+    ) as stall:
+        worker = scene.worker()
+        scene.scheduler()
+        scene.strike_when(stall.waiting, worker.kill, what="after the record")
+        written = scene.one("SELECT count(*) FROM deliveries WHERE status >= 30")
+        assert written >= recorded
+        assert scene.stop_some()
+    scene.worker()
+    scene.finish()
+    verdict = scene.verdict()
+    assert not any(verdict.harms.values()), verdict
+    assert verdict.stopped == len(scene.stops)
+    assert scene.one("SELECT count(*) FROM deliveries WHERE status >= 30") >= written

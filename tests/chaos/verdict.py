@@ -46,9 +46,7 @@ class Verdict:
     stopped: int = 0
 
     def __str__(self) -> str:
-        head = (
-            f"{self.frozen} frozen, {self.accepted} acceptances, {self.in_doubt} in doubt, {self.stopped} stopped"
-        )
+        head = f"{self.frozen} frozen, {self.accepted} acceptances, {self.in_doubt} in doubt, {self.stopped} stopped"
         return "\n".join(
             [head] + [f"{kind}: {len(lines)}, such as {lines[0]}" for kind, lines in self.harms.items()]
         )

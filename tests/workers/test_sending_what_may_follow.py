@@ -92,6 +92,23 @@ def test_429_goes_back_to_waiting_for_as_long_as_asked_and_is_sent_later_once(
 
 
 @BOTH
+def test_who_cannot_be_written_to_at_all_does_not_end_the_wait_of_the_others(
+    here: World, channel: Channel
+) -> None:
+    sent, ids, _ = freeze(here, channel, 3)
+    here.run("UPDATE contact_points SET address_enc = '\\x00' WHERE id = :c", c=ids[1])
+    here.faults(**{channel: {"status": {"code": 429}}})
+    here.drain()
+    assert here.statuses(sent) == {ids[1]: DeliveryStatus.REFUSED}
+    assert here.batch(sent).state == "waiting"
+    here.faults(**{channel: {}})
+    here.come_back(sent)
+    here.drain()
+    assert here.reached(sent) == {ids[0]: ONCE, ids[2]: ONCE}
+    here.balance(sent)
+
+
+@BOTH
 @pytest.mark.parametrize(
     ("fault", "reason"), [({"status": {"code": 503}}, "503"), ({"drop": {"when": "before"}}, "reset")]
 )

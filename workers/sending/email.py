@@ -48,7 +48,7 @@ async def send_email(engine: Engine, job: Job) -> None:
         rows, again = _decide(people, unreadable, result)
         progress = progress or bool(rows)
         todo.extend((None, part) for part in again)
-        if result.outcome is Outcome.NOT_TAKEN and not again and not rows:
+        if len(rows) + sum(map(len, again)) < len(people):  # refused for now: the rest waits
             delay = max(delay or 0.0, engine.back_off(held, result.retry_after))
         released = not todo
         await engine.record(
@@ -57,9 +57,7 @@ async def send_email(engine: Engine, job: Job) -> None:
     if not released:  # the last stretch had nobody left to write to, or was not ours to send
         await engine.record(
             "release",
-            lambda s: engine.finish_batch(
-                s, held, done=delay is None, delay=delay or 0.0, progress=progress
-            ),
+            lambda s: engine.finish_batch(s, held, done=delay is None, delay=delay or 0.0, progress=progress),
         )
 
 

@@ -10,7 +10,7 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypeVar
@@ -86,21 +86,33 @@ class Engine:
         dry = False
         while True:
             while not dry and len(under_way) < IN_FLIGHT and time.monotonic() < until and not self.stopping:
-                job = self.begin(lanes)
+                try:
+                    job = self.begin(lanes)
+                except (sa.exc.OperationalError, sa.exc.InterfaceError):
+                    if not under_way:
+                        raise
+                    job = None  # what is under way must still be written down
                 if job is None:
                     dry = True
                     break
                 handled += 1
                 if job.left:
                     send = send_email if job.held.channel is Channel.EMAIL else send_sms
-                    under_way.add(asyncio.create_task(send(self, job)))
+                    under_way.add(asyncio.create_task(self._carry(send, job)))
                     await asyncio.sleep(0)  # let the call leave before the next claim
             if not under_way:
                 return handled
-            finished, under_way = await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
+            _, under_way = await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
             dry = False
-            for task in finished:
-                task.result()
+
+    async def _carry(self, send: Callable[[Engine, Job], Awaitable[None]], job: Job) -> None:
+        """Carry one batch. What goes wrong with it stops no other: its lease runs out, and its open
+        attempt puts in doubt whoever it may have reached.
+        """
+        try:
+            await send(self, job)
+        except Exception:
+            log.exception("batch_failed", dispatch=str(job.held.dispatch), batch=job.held.batch)
 
     def begin(self, lanes: Sequence[int]) -> Job | None:
         """Claim the next batch, settle who may no longer be written to, open its attempt (e-mail).

@@ -37,7 +37,7 @@ def demo(leave: bool, site_only: bool) -> None:
             show.settle()
             show.open_workers()
             show.play()
-            good = verdict(console, show.account())
+            good = verdict(console, show.account()) and show.seal()
             console.print(f"{time.monotonic() - began:.0f} seconds in all.")
         if not leave:
             console.print("The site stays up. Ctrl-C ends it.")

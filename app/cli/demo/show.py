@@ -11,12 +11,14 @@ from pathlib import Path
 from uuid import UUID
 
 import sqlalchemy as sa
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from rich.console import Console
 from rich.live import Live
 
 from app import migrate
+from app.audit.verify import verify
 from app.cli.demo import screen, story
-from app.cli.stack import SandboxHandle, Stack, answers, free_port, wait_until
+from app.cli.stack import PATIENCE, SandboxHandle, Stack, answers, free_port, wait_until
 from app.models.consent import Suppression
 from app.models.ledger import Dispatch
 from app.models.people import ContactPoint
@@ -179,6 +181,20 @@ class Show:
     @staticmethod
     def _settled(rows: list[reports.Progress]) -> bool:
         return all(r.finished and r.silent == 0 for r in rows)
+
+    def seal(self) -> bool:
+        """Chain what is left of the record and check it against its signed heads; True when it is whole."""
+        settings = self.registry.settings
+        sealing = self.stack.run("seal", ["workers.sealer", "--drain"])
+        if sealing.process.wait(PATIENCE) != 0 or settings.heads_dir is None:
+            self.console.print(f"[bold red]The record was not sealed:[/] {sealing.last_words()}")
+            return False
+        key = Ed25519PublicKey.from_public_bytes(settings.seal_public_key)
+        with self.registry.sessions() as session:
+            report = verify(session, settings.heads_dir, key)
+        for line in report.lines():
+            self.console.print(line)
+        return report.ok
 
     # -- the account
     def account(self) -> list[screen.Line]:

@@ -182,32 +182,46 @@ def close_attempt(
 
 _RELEASE = sa.text(
     """
-    UPDATE batches SET state = :state, lease_token = NULL, lease_until = NULL,
+    UPDATE batches SET lease_token = NULL, lease_until = NULL,
+        state = CASE WHEN :done AND accepted + delivered + bounced + complained + refused + stopped + erased
+            + expired + in_doubt >= size THEN 'done' ELSE 'waiting' END,
         not_before = greatest(not_before, clock_timestamp() + make_interval(secs => :delay)),
         tries = CASE WHEN :progress THEN 0 ELSE tries END
     WHERE dispatch_id = :dispatch AND n = :batch AND lease_token = :token
     """
 )
+# An attempt still open when its own batch is let go carried nobody: the stretch was taken over or given back.
+_CLOSE_UNUSED = sa.text(
+    """
+    UPDATE attempts SET closed_at = clock_timestamp(), outcome = 'not_taken', reason = 'never used'
+    WHERE dispatch_id = :dispatch AND batch_n = :batch AND lease_token = :token AND closed_at IS NULL
+    """
+)
+# A worker that lost its lease may have given people back while this one had the batch.
+_LEFT_OVER_SECONDS = 1.0
 
 
 def release(
     session: Session, held: Claim, *, done: bool, delay_seconds: float = 0.0, progress: bool = False
 ) -> bool:
-    """Let a batch go: finished, or to be tried again after ``delay_seconds``.
+    """Let a batch go: finished (once everybody in it is accounted for), or to be tried again after
+    ``delay_seconds``.
 
     ``progress``: somebody was reached, so the count of tries, which sets the back-off, begins anew.
     False when the lease was no longer ours.
     """
     values = {
-        "state": "done" if done else "waiting",
-        "delay": delay_seconds,
+        "done": done,
+        "delay": _LEFT_OVER_SECONDS if done else delay_seconds,
         "progress": progress,
         "dispatch": held.dispatch,
         "batch": held.batch,
         "token": held.lease,
     }
-    released = session.execute(_RELEASE, values)
-    return bool(released.rowcount)  # type: ignore[attr-defined]
+    if not session.execute(_RELEASE, values).rowcount:  # type: ignore[attr-defined]
+        return False
+    session.execute(_CLOSE_UNUSED, values)
+    return True
 
 
 _GIVE_BACK = sa.text(

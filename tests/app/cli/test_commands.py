@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import subprocess
 import sys
 from pathlib import Path
@@ -55,7 +56,9 @@ def test_an_alert_is_drafted_sent_checked_and_stopped(run: Run, committed: Datab
     checked = run("ledger", "check", reference)
     assert checked.exit_code == 0
     assert "The ledger balances" in checked.output
-    table = {line.rsplit(maxsplit=1)[0].strip(): line.split()[-1] for line in checked.output.splitlines() if line}
+    table = {
+        line.rsplit(maxsplit=1)[0].strip(): line.split()[-1] for line in checked.output.splitlines() if line
+    }
     assert (table["recipients"], table["waiting"], table["unaccounted"]) == ("1", "1", "0")
     assert "1 sendings stopped" in run("alert", "stop", reference, "--why", "sent by mistake").output
 
@@ -83,8 +86,6 @@ def test_the_record_is_verified_and_tampering_ends_with_status_1(committed: Data
     record = Record(committed, tmp_path, Ed25519PrivateKey.generate())
     record.add(3)
     record.seal()
-    import base64
-
     environ = environ_of(committed) | {
         "SEAL_PUBLIC_KEY": base64.b64encode(record.key.public_key().public_bytes_raw()).decode(),
         "HEADS_DIR": str(tmp_path),
@@ -143,7 +144,12 @@ def test_before_the_migrations_the_message_says_what_to_do(cluster, run: Run) ->
 
 def test_a_database_that_is_away_is_said_in_one_line(run: Run) -> None:
     away = "postgresql+psycopg://wardlink_app:secret@127.0.0.1:1/none"
-    for words in (("ward", "SW1A1AA"), ("db", "check"), ("london", "load"), ("ledger", "check", "x")):
+    for words in (
+        ("ward", "SW1A1AA"),
+        ("db", "check"),
+        ("london", "load"),
+        ("ledger", "check", "WL-BCDFGHJ"),
+    ):
         result = run(*words, DATABASE_URL=away)
         assert result.exit_code == 1
         assert "The database does not answer" in result.output
@@ -209,5 +215,16 @@ def test_the_console_script_and_the_module_are_the_same_command() -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("Usage: wardlink [OPTIONS] COMMAND")
-    for name in ("alert", "audit", "db", "demo", "ledger", "london", "sandbox", "services", "settings", "ward"):
+    for name in (
+        "alert",
+        "audit",
+        "db",
+        "demo",
+        "ledger",
+        "london",
+        "sandbox",
+        "services",
+        "settings",
+        "ward",
+    ):
         assert f"\n  {name} " in done.stdout
