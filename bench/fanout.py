@@ -95,7 +95,11 @@ def measure(stack: Stack, channel: Channel, n: int, latency_ms: int, workers: in
     children = start(stack, endpoints, workers)
     say("Sending …")
     meter = Meter(
-        {"workers": [c.pid for c in children], "sandbox": [sandbox.child.pid], "postgres": [endpoints.postgres_pid]}
+        {
+            "workers": [c.pid for c in children],
+            "sandbox": [sandbox.child.pid],
+            "postgres": [endpoints.postgres_pid],
+        }
     )
     sent, seconds = send(registry, audience.alert, children)
     spent = meter.spent()
@@ -184,7 +188,9 @@ def judged(
     places = {place for channel in accepted for place in channel.places}
     reached = {address for channel in accepted for address in channel.addresses}
     with registry.sessions() as session:
-        frozen = {place: addresses[contact] for place, contact in session.execute(_FROZEN, {"dispatch": sent})}
+        frozen = {
+            place: addresses[contact] for place, contact in session.execute(_FROZEN, {"dispatch": sent})
+        }
         balances = check.balance(session, sent)
     lost = max(len(frozen.keys() - places), len(set(frozen.values()) - reached))
     strangers = max(len(places - frozen.keys()), len(reached - set(frozen.values())))

@@ -72,7 +72,9 @@ def settle(
     """One organisation with its senders, ``count`` people who all agreed, and an alert to all of them."""
     with registry.sessions.begin() as session:
         session.add(Release(id="bench", name="Made up", published=date(2026, 1, 1), live_postcodes=POSTCODES))
-        borough = Area(code=BOROUGH, kind="borough", name="Borough of Benchmarks", valid_from=date(2022, 5, 5))
+        borough = Area(
+            code=BOROUGH, kind="borough", name="Borough of Benchmarks", valid_from=date(2022, 5, 5)
+        )
         session.add(borough)
         session.flush()
         session.add_all(
@@ -103,7 +105,9 @@ def settle(
                 segments_per_second=SMS_RATE,
                 actor=ACTOR,
             )
-    postcodes = [(f"BE1 {i // 26}{chr(65 + i % 26)}X", f"E05999{i % WARDS:03d}", BOROUGH) for i in range(POSTCODES)]
+    postcodes = [
+        (f"BE1 {i // 26}{chr(65 + i % 26)}X", f"E05999{i % WARDS:03d}", BOROUGH) for i in range(POSTCODES)
+    ]
     addresses: dict[int, str] = {}
 
     def people() -> list[SyntheticPerson]:

@@ -48,7 +48,9 @@ def _commit() -> str:
     commit = _first_line("git", "rev-parse", "--short=12", "HEAD")
     if not commit:
         return version("wardlink")
-    return commit + ("+" if _first_line("git", "status", "--porcelain", "--", ":!bench/results", ":!docs") else "")
+    return commit + (
+        "+" if _first_line("git", "status", "--porcelain", "--", ":!bench/results", ":!docs") else ""
+    )
 
 
 def _servers() -> dict[str, str]:

@@ -42,7 +42,9 @@ def table(lines: Iterable[Mapping[str, Any]]) -> str:
         where = _machine(line)
         mark = machines.setdefault(where, len(machines) + 1)
         met = "no" if line["missed"] else "yes"
-        rows.append([_cell(line.get(name)) for name, _ in COLUMNS] + [shown, met, f"{line['at'][:10]}, {mark}"])
+        rows.append(
+            [_cell(line.get(name)) for name, _ in COLUMNS] + [shown, met, f"{line['at'][:10]}, {mark}"]
+        )
     if not machines:
         return "No results yet.\n"
     notes = [f"{mark}. {text}" for text, mark in machines.items()]

@@ -102,7 +102,9 @@ async def requests(engine: Engine, dispatch: UUID, mine: int, processes: int) ->
             tap = taps[held.channel]
             if held.channel is Channel.EMAIL:
                 written, _ = email.recipients(engine, held, people)
-                await engine.email.send(EmailCall(dispatch, n, 1, email.content(engine, held)[0], written), 1.0)
+                await engine.email.send(
+                    EmailCall(dispatch, n, 1, email.content(engine, held)[0], written), 1.0
+                )
                 made.append(Request(tap.data, len(written)))
                 continue
             for message in sms.messages(engine, held, 1, people):
@@ -183,7 +185,12 @@ async def _load(made: list[Request], channel: Channel, port: int, until: float) 
 
 
 def _process(
-    dispatch: UUID, channel: Channel, mine: int, processes: int, ready: Barrier, told: Queue[tuple[int, float, float]]
+    dispatch: UUID,
+    channel: Channel,
+    mine: int,
+    processes: int,
+    ready: Barrier,
+    told: Queue[tuple[int, float, float]],
 ) -> None:
     """One of the processes; tells (people reached, first moment, last moment) by time.monotonic()."""
     import uvloop

@@ -103,7 +103,9 @@ def carried(session: Session, status: DeliveryStatus = DeliveryStatus.ACCEPTED) 
 
 
 def ids(session: Session, sent: UUID, batch: int = 0) -> list[int]:
-    return list(session.scalars(sa.select(Batch.contact_ids).where(Batch.dispatch_id == sent, Batch.n == batch)).one())
+    return list(
+        session.scalars(sa.select(Batch.contact_ids).where(Batch.dispatch_id == sent, Batch.n == batch)).one()
+    )
 
 
 def statuses(session: Session, sent: UUID) -> dict[int, DeliveryStatus]:

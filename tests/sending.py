@@ -32,6 +32,7 @@ from messaging.sandbox.settings import SandboxConfig
 from messaging.types import DeliveryStatus
 from tests.conftest import Database
 from tests.factories import ACTOR, START, TOPIC, Makes
+from workers.sending.drain import drain
 from workers.sending.engine import Engine
 
 URL = "http://127.0.0.1:8000"
@@ -57,9 +58,7 @@ class World:
 
     def send(self, makes: Makes, alert: Alert, **more: object) -> UUID:
         token = f"token-{next(self.tokens):04d}"
-        return dispatch.send(
-            makes.session, alert.id, token=token, actor=ACTOR, public_url=URL, **more
-        ).id  # type: ignore[arg-type]
+        return dispatch.send(makes.session, alert.id, token=token, actor=ACTOR, public_url=URL, **more).id  # type: ignore[arg-type]
 
     def imported(self, makes: Makes, organisation: Organisation, ward: Area, address: str) -> ContactPoint:
         """A confirmed e-mail address as an import of old would have left it: never looked at."""
@@ -87,7 +86,7 @@ class World:
         async def go() -> int:
             engine = Engine(self.worker)
             try:
-                return await engine.drain(lanes, seconds)
+                return await drain(engine, lanes, seconds)
             finally:
                 await engine.aclose()
 

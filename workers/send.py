@@ -7,6 +7,7 @@ from app.models.ledger import BULK_LANE, URGENT_LANE
 from app.services.ledger import recovery
 from config.queues import Queue
 from workers import runtime
+from workers.sending import drain as sending
 
 DRAIN_SECONDS = 30.0
 
@@ -30,4 +31,4 @@ def pile(lane: Queue, nth: int) -> str:
 def _drain(lanes: list[int]) -> int:
     with runtime.registry().sessions.begin() as session:
         recovery.recover(session)
-    return runtime.runner().run(runtime.engine().drain(lanes, DRAIN_SECONDS))
+    return runtime.runner().run(sending.drain(runtime.engine(), lanes, DRAIN_SECONDS))

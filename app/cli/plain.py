@@ -52,7 +52,7 @@ def _database(error: sa.exc.DBAPIError | psycopg.Error) -> str:
     return f"The database refused that ({type(cause).__name__})."
 
 
-class PlainText(click.ParamType):
+class PlainText(click.ParamType[str]):
     """A text that can be stored: no null character, no half of a surrogate pair, bounded."""
 
     name = "text"
@@ -70,7 +70,7 @@ class PlainText(click.ParamType):
         return text
 
 
-class Folder(click.ParamType):
+class Folder(click.ParamType[Path]):
     """A folder by its path; it need not be there."""
 
     name = "folder"

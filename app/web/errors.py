@@ -8,6 +8,7 @@ import sqlalchemy as sa
 import structlog
 from flask import Flask, Response, g, make_response, render_template, request
 from werkzeug.exceptions import HTTPException
+from werkzeug.wrappers import Response as AnyResponse
 
 from app.embedded import client
 from app.embedded.state import EmbeddedError
@@ -62,10 +63,10 @@ def install(app: Flask) -> None:
     app.register_error_handler(Exception, _unexpected)
 
 
-def _http(error: HTTPException) -> Response:
+def _http(error: HTTPException) -> AnyResponse:
     status = error.code or 500
     if status < 400:  # a redirect of the routing's own
-        return Response.force_type(error.get_response())
+        return error.get_response()
     response = page(status)
     for header, value in error.get_headers():
         if header in {"Allow", "Retry-After"}:

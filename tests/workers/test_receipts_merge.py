@@ -11,7 +11,13 @@ import pytest
 import sqlalchemy as sa
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 from sqlalchemy.orm import Session
 
 from app.models.consent import Suppression
@@ -145,9 +151,7 @@ def test_any_order_and_repetition_of_events_ends_in_the_same_place_and_balances(
         pass
 
     Here.session, Here.sent = session, ledger.frozen(makes, SIZE)
-    run_state_machine_as_test(
-        Here, settings=settings(max_examples=25, stateful_step_count=12, deadline=None)
-    )
+    run_state_machine_as_test(Here, settings=settings(max_examples=25, stateful_step_count=12, deadline=None))
 
 
 # -- one at a time
@@ -297,9 +301,7 @@ def test_an_invented_reference_moves_nobody(session: Session, makes: Makes, chan
     balanced(session, sent)
 
 
-def test_a_late_receipt_gives_no_name_back_to_somebody_who_was_erased(
-    session: Session, makes: Makes
-) -> None:
+def test_a_late_receipt_gives_no_name_back_to_somebody_who_was_erased(session: Session, makes: Makes) -> None:
     sent = ledger.frozen(makes, 1, Channel.SMS)
     ledger.carried(session)
     people.erase(session, ledger.ids(session, sent)[0], actor=ACTOR)
@@ -332,8 +334,16 @@ def doubted(committed: Database) -> Iterator[tuple[Database, list[UUID]]]:
     app = committed.open()
     with app.sessions.begin() as session:
         for one, other in zip(sent, [*sent[1:], sent[0]], strict=True):
-            post(session, *(ledger.event(one, o, "delivered") for o in (1, 8)), ledger.event(other, 5, "bounce"))
-            post(session, ledger.event(other, 5, "bounce"), *(ledger.event(one, o, "delivered") for o in (8, 2)))
+            post(
+                session,
+                *(ledger.event(one, o, "delivered") for o in (1, 8)),
+                ledger.event(other, 5, "bounce"),
+            )
+            post(
+                session,
+                ledger.event(other, 5, "bounce"),
+                *(ledger.event(one, o, "delivered") for o in (8, 2)),
+            )
     app.engine.dispose()
     yield committed, sent
 

@@ -10,7 +10,7 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypeVar
@@ -32,7 +32,6 @@ from messaging.types import Channel, DeliveryStatus, Outcome
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
-IN_FLIGHT = 6  # batches at once
 # The lease outlives the last moment at which a call may start by this share.
 SAFE_SHARE = 0.8
 RECORD_PATIENCE = 120.0  # seconds to go on trying to write down what a provider answered
@@ -71,48 +70,6 @@ class Engine:
     async def aclose(self) -> None:
         await self.email.aclose()
         await self.sms.aclose()
-
-    async def drain(self, lanes: Sequence[int], seconds: float) -> int:
-        """Claim and send until nothing is ready or time is up; how many batches were handled.
-
-        Lanes are looked at in their order before every claim, so urgent work overtakes.
-        """
-        from workers.sending.email import send_email
-        from workers.sending.sms import send_sms
-
-        until = time.monotonic() + seconds
-        under_way: set[asyncio.Task[None]] = set()
-        handled = 0
-        dry = False
-        while True:
-            while not dry and len(under_way) < IN_FLIGHT and time.monotonic() < until and not self.stopping:
-                try:
-                    job = self.begin(lanes)
-                except (sa.exc.OperationalError, sa.exc.InterfaceError):
-                    if not under_way:
-                        raise
-                    job = None  # what is under way must still be written down
-                if job is None:
-                    dry = True
-                    break
-                handled += 1
-                if job.left:
-                    send = send_email if job.held.channel is Channel.EMAIL else send_sms
-                    under_way.add(asyncio.create_task(self._carry(send, job)))
-                    await asyncio.sleep(0)  # let the call leave before the next claim
-            if not under_way:
-                return handled
-            _, under_way = await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
-            dry = False
-
-    async def _carry(self, send: Callable[[Engine, Job], Awaitable[None]], job: Job) -> None:
-        """Carry one batch. What goes wrong with it stops no other: its lease runs out, and its open
-        attempt puts in doubt whoever it may have reached.
-        """
-        try:
-            await send(self, job)
-        except Exception:
-            log.exception("batch_failed", dispatch=str(job.held.dispatch), batch=job.held.batch)
 
     def begin(self, lanes: Sequence[int]) -> Job | None:
         """Claim the next batch, settle who may no longer be written to, open its attempt (e-mail).

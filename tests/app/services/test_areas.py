@@ -22,14 +22,14 @@ LONDON = "SW1A 1AA"
 
 
 @pytest.fixture(scope="module")
-def opened(london: Database):  # noqa: ANN201
+def opened(london: Database):
     registry = london.open()
     yield registry
     registry.engine.dispose()
 
 
 @pytest.fixture
-def session(opened):  # noqa: ANN001, ANN201
+def session(opened):
     """In the database that holds London; leaves nothing behind."""
     with opened.engine.connect() as connection:
         outer = connection.begin()

@@ -111,9 +111,7 @@ def test_stop_by_somebody_we_do_not_know_is_kept_for_the_day_they_are_imported(
 
 
 @pytest.mark.parametrize("keyword", [Keyword.HELP, None])
-def test_help_and_ordinary_words_stop_nobody(
-    session: Session, makes: Makes, keyword: Keyword | None
-) -> None:
+def test_help_and_ordinary_words_stop_nobody(session: Session, makes: Makes, keyword: Keyword | None) -> None:
     number = makes.sender(makes.organisation(), "sms")
     assert inbound.receive(session, text(STRANGER, number.address, keyword)) is None
     assert held(session) == set()

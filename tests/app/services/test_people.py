@@ -146,9 +146,7 @@ def test_a_place_where_somebody_else_is_reached_stays(session: Session, makes: M
     session.flush()
     session.add(PersonContactPoint(person_id=reader.id, contact_id=goes.id))
     place.person_id = reader.id
-    session.add(
-        Subscription(place_id=place.id, contact_id=stays.id, controller_id=police.id, topic=TOPIC)
-    )
+    session.add(Subscription(place_id=place.id, contact_id=stays.id, controller_id=police.id, topic=TOPIC))
     session.flush()
     people.erase(session, goes.id, actor=ACTOR)
     session.expunge_all()
@@ -171,9 +169,7 @@ def test_the_name_of_somebody_with_another_address_stays(session: Session, makes
     assert total(session, Person) == 0
 
 
-def test_erasing_who_never_was_leaves_a_journal_row_and_nothing_else(
-    session: Session, makes: Makes
-) -> None:
+def test_erasing_who_never_was_leaves_a_journal_row_and_nothing_else(session: Session, makes: Makes) -> None:
     other = makes.contact()
     people.erase(session, 77, actor=ACTOR)
     assert total(session, Erasure) == 1
