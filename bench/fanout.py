@@ -29,7 +29,7 @@ from config.fields import Part
 from messaging.sandbox import judge
 from messaging.types import Channel
 
-MOST_SECONDS = 1_800.0
+SLOWEST = 500.0  # recipients a second: who is slower has stopped
 POLL = 0.01
 _OPEN = sa.text("SELECT EXISTS (SELECT 1 FROM batches WHERE dispatch_id = :dispatch AND state <> 'done')")
 _FROZEN = sa.text(
@@ -172,9 +172,12 @@ def send(registry: Registry, alert: UUID, children: Sequence[Child]) -> tuple[Se
         with registry.sessions() as session:
             return not session.execute(_OPEN, {"dispatch": frozen.id}).scalar_one()
 
+    patience = 60 + sent.recipients / SLOWEST
     while not done():
-        if time.monotonic() - began > MOST_SECONDS:
-            raise StackError(f"Not finished after {MOST_SECONDS:g} seconds.")
+        if time.monotonic() - began > patience:
+            raise StackError(
+                f"Not finished after {patience:,.0f} seconds:\n" + "".join(c.last_words() for c in children)
+            )
         time.sleep(POLL)
     return sent, time.monotonic() - began
 

@@ -58,12 +58,16 @@ class Tags:
 
 def substitutions(tags: Tags, stop_url: str, manage_url: str, name: str | None) -> dict[str, str]:
     """Tag → value for one person. ``name`` None or blank becomes "neighbour"."""
-    shown = tidy_name(name) if name else DEFAULT_NAME
+    if name and name.isalpha() and len(name) <= LONGEST_NAME:  # nearly every name: nothing to tidy or escape
+        shown = marked_up = name
+    else:
+        shown = tidy_name(name) if name else DEFAULT_NAME
+        marked_up = escape(shown)
     return {
         tags.stop: stop_url,
         tags.manage: manage_url,
         tags.name_text: shown,
-        tags.name_html: escape(shown),
+        tags.name_html: marked_up,
     }
 
 

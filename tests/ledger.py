@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from app.db import utc_now
+from app.models.areas import Area
 from app.models.ledger import BULK_LANE, URGENT_LANE, Batch, Delivery
 from app.models.organisations import Organisation
 from app.services import dispatch
@@ -53,9 +54,11 @@ def frozen(
     return resent(makes, police, ward, channel)
 
 
-def resent(makes: Makes, police: Organisation, ward: object, channel: Channel = Channel.EMAIL) -> UUID:
+def resent(
+    makes: Makes, police: Organisation, ward: Area, channel: Channel = Channel.EMAIL, **changes: object
+) -> UUID:
     """One more dispatch to the people of a ward."""
-    alert = makes.alert(police, [ward], channels=[channel])  # type: ignore[list-item]
+    alert = makes.alert(police, [ward], channels=[channel], **changes)
     # An hour ago: a transaction that began before the freeze may claim it as well.
     return dispatch.send(
         makes.session,

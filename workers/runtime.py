@@ -35,7 +35,11 @@ def registry() -> Registry:
 @cache
 def runner() -> asyncio.Runner:
     """One event loop for the life of the process, so that connections stay open between jobs."""
-    return asyncio.Runner()
+    try:
+        import uvloop
+    except ImportError:  # not made for every platform
+        return asyncio.Runner()
+    return asyncio.Runner(loop_factory=uvloop.new_event_loop)
 
 
 @cache

@@ -141,6 +141,7 @@ class Stack:
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,
+                start_new_session=True,  # a Ctrl-C in the terminal is the parent's to pass on
                 preexec_fn=die_with_parent(),
             )
         child = Child(name, process, log)

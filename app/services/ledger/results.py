@@ -105,8 +105,8 @@ def write(session: Session, dispatch: UUID, batch: int, attempt: int | None, row
         "dispatch": dispatch,
         "batch": batch,
         "attempt": attempt,
-        "contacts": [r.contact_id for r in rows],
-        "ordinals": [r.ordinal for r in rows],
+        "contacts": _array([r.contact_id for r in rows]),
+        "ordinals": _array([r.ordinal for r in rows]),
     }
     changes: Counter[str] = Counter()
     uniform = all(
@@ -139,10 +139,15 @@ def write(session: Session, dispatch: UUID, batch: int, attempt: int | None, row
 
 def _columns(rows: Sequence[Row]) -> dict[str, object]:
     return {
-        "statuses": [int(r.status) for r in rows],
+        "statuses": _array([int(r.status) for r in rows]),
         "reasons": [r.reason for r in rows],
         "refs": [r.provider_ref for r in rows],
     }
+
+
+def _array(numbers: Sequence[int]) -> str:
+    """An array as PostgreSQL reads it: the driver takes 1 µs a number for the same."""
+    return "{" + ",".join(map(str, numbers)) + "}"
 
 
 def count(session: Session, dispatch: UUID, batch: int, changes: Counter[str]) -> None:

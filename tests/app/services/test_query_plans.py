@@ -1,0 +1,324 @@
+"""The hot queries use their indexes on tables of tens of thousands of rows, and are as many for 10 as for 1,000."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from uuid import UUID
+
+import orjson
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from app.db import utc_now
+from app.models.areas import Area
+from app.models.organisations import Organisation
+from app.services import areas, audience, consent, inbound, people, receipts
+from app.services.ledger import attempts, claims, recovery, results
+from app.services.ledger.results import Row
+from messaging.types import Channel, DeliveryStatus, InboundSms, Keyword, Outcome
+from tests import ledger
+from tests.conftest import Database
+from tests.factories import ACTOR, TOPIC, Makes
+from workers.receipts import merge_some
+
+MANY = 30_000
+LARGE = 3_000  # rows; a smaller table may be read as PostgreSQL likes
+
+# People, places, topics and consents spread over 300 wards of an organisation that nobody here writes for, with
+# dispatches long done: what a database looks like after a year.
+_SEED = """
+INSERT INTO areas (code, kind, name, parent_id, valid_from)
+    SELECT 'E05' || lpad(n::text, 6, '0'), 'ward', 'Ward ' || n, :borough, '2022-05-05' FROM generate_series(900000, 900299) n;
+INSERT INTO contact_points (id, channel, address_enc, digest, digest_key, form_version, confirmed_at, synthetic)
+    SELECT n, CASE WHEN n % 3 = 0 THEN 'sms' ELSE 'email' END, '\\x00', sha256(n::text::bytea), 1, 1, now(), true
+    FROM generate_series(1, :many) n;
+INSERT INTO places (id, controller_id, kind)
+    SELECT md5('place' || n)::uuid, :controller, 'ward' FROM generate_series(1, :many) n;
+INSERT INTO place_areas (place_id, area_id, release_id, valid_from)
+    SELECT md5('place' || n)::uuid, a.id, 'test', '2026-01-01' FROM generate_series(1, :many) n
+    JOIN areas a ON a.code = 'E05' || lpad((900000 + n % 300)::text, 6, '0');
+INSERT INTO subscriptions (id, place_id, contact_id, controller_id, topic)
+    SELECT md5('sub' || n)::uuid, md5('place' || n)::uuid, n, :controller, 'incidents and appeals'
+    FROM generate_series(1, :many) n;
+INSERT INTO consents (id, contact_id, controller_id, channel, purpose, wording_id, how)
+    SELECT md5('consent' || n)::uuid, n, :controller, 'email', 'alerts', :wording, 'seed'
+    FROM generate_series(1, :many) n;
+INSERT INTO suppressions (channel, digest, digest_key, controller_id, reason)
+    SELECT 'email', sha256(('s' || n)::bytea), 1, :controller, 'left' FROM generate_series(1, :many) n;
+INSERT INTO postcodes (postcode, at, ward_code, quality, live, release_id)
+    SELECT 'ZZ' || n, point(n, n), 'E05900000', 1, true, 'test' FROM generate_series(1, :many) n;
+INSERT INTO dispatches (id, alert_id, controller_id, send_token, urgency, lane, topic, state, recipients, not_before,
+        expires_at, finished_at)
+    SELECT md5('dispatch' || n)::uuid, :alert, :controller, 'seed' || n, 'routine', 1, 'events', 'done', 3, now(), now(),
+        now() FROM generate_series(1, 10000) n;
+INSERT INTO batches (dispatch_id, n, channel, language, controller_id, sender_id, lane, urgency, exercise, contact_ids,
+        size, reserved_segments, not_before, expires_at, state, accepted)
+    SELECT md5('dispatch' || n)::uuid, 0, 'email', 'en', :controller, :sender, 1, 'routine', false,
+        ARRAY[n, n + 1, n + 2], 3, 0, now(), now(), 'done', 3 FROM generate_series(1, 10000) n;
+INSERT INTO attempts (dispatch_id, batch_n, n, provider, sender_id, ordinal_from, ordinal_to, closed_at, outcome,
+        lease_token)
+    SELECT md5('dispatch' || n)::uuid, 0, 1, 'seed', :sender, 1, 3, now(), 'taken', md5('x')::uuid
+    FROM generate_series(1, 10000) n;
+INSERT INTO deliveries (dispatch_id, contact_id, batch_n, ordinal, attempt_n, status, provider_ref)
+    SELECT md5('dispatch' || n)::uuid, n + o, 0, o + 1, 1, 30, CASE WHEN n % 3 = 0 THEN 'SM' || n END
+    FROM generate_series(1, 10000) n, generate_series(0, 2) o;
+INSERT INTO deliveries (dispatch_id, contact_id, batch_n, ordinal, attempt_n, status)
+    SELECT CAST(:sent AS uuid), 1000000 + n, 99, 1, 1, 30 FROM generate_series(1, :many) n;
+INSERT INTO raw_events (source, body, merged_at) SELECT 'sendgrid', '[]', now() FROM generate_series(1, :many) n;
+"""
+
+
+@dataclass
+class Seeded:
+    session: Session
+    police: Organisation
+    ward: Area
+    sent: UUID
+    large: frozenset[str]
+
+
+@pytest.fixture(scope="module")
+def seeded(database: Database, registry: object) -> Iterator[Seeded]:
+    """In one transaction that ends with the module; tests use savepoints."""
+    with ledger.by_anybody(database) as session:
+        makes = Makes(session)
+        police = makes.organisation()
+        sender = makes.sender(police)
+        borough, ward, _ = makes.borough()
+        for channel in (Channel.EMAIL, Channel.SMS):
+            for _ in range(10):
+                makes.resident(police, ward, channel=channel)
+        other = makes.organisation("Another")
+        alert = makes.alert(police, [ward])
+        sent = ledger.resent(makes, police, ward)
+        values = {
+            "borough": borough.id,
+            "many": MANY,
+            "controller": other.id,
+            "wording": consent.current_wording(session).id,
+            "alert": alert.id,
+            "sender": sender.id,
+            "sent": sent,
+        }
+        for statement in _SEED.split(";\n"):
+            if statement.strip():
+                text = sa.text(statement.replace("::", "\\:\\:"))
+                session.execute(text, {k: v for k, v in values.items() if k in text._bindparams})
+        session.execute(sa.text("ANALYZE"))
+        large = session.scalars(
+            sa.text("SELECT relname FROM pg_class WHERE relkind = 'r' AND reltuples >= :n"), {"n": LARGE}
+        )
+        yield Seeded(session, police, ward, sent, frozenset(large))
+
+
+Noted = list[tuple[str, object]]
+
+
+@contextmanager
+def noting(session: Session) -> Iterator[Noted]:
+    """Every statement of the block with its parameters."""
+    noted: Noted = []
+
+    def note(_c: object, _cursor: object, statement: str, parameters: object, *_: object) -> None:
+        noted.append((statement, parameters))
+
+    connection = session.connection()
+    sa.event.listen(connection, "before_cursor_execute", note)
+    try:
+        yield noted
+    finally:
+        sa.event.remove(connection, "before_cursor_execute", note)
+
+
+def scans(s: Seeded, statement: str, parameters: object) -> list[str]:
+    """Large tables that the plan of a statement reads from end to end."""
+    raw = s.session.connection().connection.driver_connection
+    assert raw is not None
+    with raw.cursor() as cursor:
+        cursor.execute("EXPLAIN (FORMAT JSON) " + statement, parameters)
+        plan = cursor.fetchone()[0]
+    nodes = [p["Plan"] for p in (orjson.loads(plan) if isinstance(plan, str) else plan)]
+    found = []
+    while nodes:
+        node = nodes.pop()
+        nodes += node.get("Plans", [])
+        if node["Node Type"] == "Seq Scan" and node["Relation Name"] in s.large:
+            found.append(node["Relation Name"])
+    return found
+
+
+def _claim(s: Seeded) -> claims.Claim:
+    return ledger.claimed(s.session)
+
+
+def _check(s: Seeded) -> None:
+    claims.check(s.session, _claim(s))
+
+
+def _write(s: Seeded) -> None:
+    held = _claim(s)
+    attempt = ledger.attempted(s.session, held)
+    ledger.recorded(s.session, held, attempt, DeliveryStatus.IN_DOUBT)
+    ledger.recorded(s.session, held, attempt, DeliveryStatus.ACCEPTED)
+    ledger.recorded(s.session, held, ledger.attempted(s.session, held), DeliveryStatus.ACCEPTED)
+    results.close_attempt(s.session, held, attempt, Outcome.TAKEN)
+    results.give_back(s.session, held.dispatch, held.batch, attempt, ledger.ids(s.session, held.dispatch))
+    results.release(s.session, held, done=True)
+
+
+def _recover(s: Seeded) -> None:
+    held = _claim(s)
+    ledger.attempted(s.session, held)
+    s.session.execute(
+        sa.text("UPDATE batches SET lease_until = now() - interval '1 hour' WHERE dispatch_id = :d"), {"d": s.sent}
+    )
+    assert recovery.recover(s.session)
+    recovery.finish(s.session)
+    recovery.finish(s.session, s.sent)
+    recovery.waiting(s.session)
+
+
+def _merge(s: Seeded) -> None:
+    held, attempt = ledger.carried(s.session, DeliveryStatus.IN_DOUBT)
+    for kind in ("delivered", "bounce", "spamreport"):
+        receipts.store(s.session, "sendgrid", ledger.body(ledger.event(held.dispatch, 2, kind, attempt=attempt)))
+    assert merge_some(s.session).moved
+    receipts.merge_early(s.session)
+
+
+def _erase(s: Seeded) -> None:
+    people.erase(s.session, 300, actor=ACTOR)
+
+
+def _inbound(s: Seeded) -> None:
+    makes = Makes(s.session)
+    number = makes.sender(s.police, "sms").address
+    for keyword in (Keyword.STOP, Keyword.START):
+        inbound.receive(s.session, InboundSms("SM" + "0" * 32, "+447700900777", number, "", keyword))
+
+
+def _leave(s: Seeded) -> None:
+    contact = ledger.ids(s.session, s.sent)[0]
+    consent.leave(s.session, contact, s.police.id, how="test", actor=ACTOR)
+
+
+def _freeze(s: Seeded) -> None:
+    ledger.resent(Makes(s.session), s.police, s.ward)
+
+
+def _count(s: Seeded) -> None:
+    who = audience.parse({"areas": [s.ward.code]}, controller=s.police.id, topic=TOPIC, channels=["email", "sms"])
+    assert audience.count(s.session, who) == {"email": 10, "sms": 10}
+
+
+def _find(s: Seeded) -> None:
+    contact = Makes(s.session).contact("somebody@people.example")
+    assert people.find_contact(s.session, people.read_address(Channel.EMAIL, contact.address, fictional=True))
+
+
+def _ward(s: Seeded) -> None:
+    s.session.execute(sa.text("UPDATE postcodes SET postcode = 'SW1A 1AA', ward_code = :w WHERE postcode = 'ZZ7'"),
+                      {"w": s.ward.code})  # fmt: skip
+    assert areas.find_ward(s.session, "SW1A 1AA").code == s.ward.code
+
+
+HOT: list[Callable[[Seeded], object]] = [
+    _claim, _check, _write, _recover, _merge, _erase, _inbound, _leave, _freeze, _count, _find, _ward,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("act", HOT, ids=lambda act: act.__name__.strip("_"))
+def test_no_hot_query_reads_a_big_table_from_end_to_end(
+    seeded: Seeded, act: Callable[[Seeded], object]
+) -> None:
+    with seeded.session.begin_nested() as savepoint:
+        with noting(seeded.session) as noted:
+            act(seeded)
+        queries = [
+            (statement, parameters)
+            for statement, parameters in noted
+            if statement.lstrip().upper().startswith(("SELECT", "INSERT", "UPDATE", "DELETE", "WITH"))
+        ]
+        assert queries
+        for statement, parameters in queries:
+            assert scans(seeded, statement, parameters) == [], statement
+        savepoint.rollback()
+    seeded.session.expire_all()
+
+
+def test_a_query_without_an_index_would_be_found(seeded: Seeded) -> None:
+    assert seeded.large >= {
+        "contact_points", "consents", "suppressions", "subscriptions", "places", "place_areas", "postcodes",
+        "dispatches", "batches", "attempts", "raw_events", "deliveries_default", f"deliveries_{utc_now():%Y%m}",
+    }  # fmt: skip
+    assert scans(seeded, "SELECT 1 FROM contact_points WHERE salutation_enc = '\\x01'", None) == [
+        "contact_points"
+    ]
+
+
+# -- as many for ten as for a thousand
+def statements(session: Session, act: Callable[[], object]) -> int:
+    with noting(session) as noted:
+        act()
+    return len(noted)
+
+
+def test_a_dispatch_takes_as_many_queries_for_1000_recipients_as_for_10(seeded: Seeded) -> None:
+    found: list[dict[str, int]] = []
+    session = seeded.session
+    for people_count in (10, 1_000):
+        with session.begin_nested() as savepoint:
+            session.execute(sa.text("UPDATE batches SET state = 'done' WHERE state <> 'done'"))
+            ward = _populated(seeded, people_count)
+            counts: dict[str, int] = {}
+            makes = Makes(session)
+            counts["freeze"] = statements(session, lambda w=ward, m=makes: ledger.resent(m, seeded.police, w))
+            held = ledger.claimed(session)
+            assert held.size == people_count
+            counts["check"] = statements(session, lambda h=held: claims.check(session, h))
+            counts["attempt"] = statements(
+                session,
+                lambda h=held: attempts.open_attempt(
+                    session, h, provider="test", first=1, last=h.size, lease_seconds=60
+                ),
+            )
+            counts["record"] = statements(session, lambda h=held: _record_two_kinds(session, h))
+            for ordinal in range(1, people_count + 1, 5):
+                event = ledger.event(held.dispatch, ordinal, "delivered")
+                receipts.store(session, "sendgrid", ledger.body(event))
+            counts["merge"] = statements(session, lambda: merge_some(session))
+            found.append(counts)
+            savepoint.rollback()
+        session.expire_all()
+    assert found[0] == found[1]
+    assert all(found[0].values())
+
+
+def _record_two_kinds(session: Session, held: claims.Claim) -> None:
+    contacts = ledger.ids(session, held.dispatch, held.batch)
+    rows = [
+        Row(o, c, DeliveryStatus.REFUSED if o % 2 else DeliveryStatus.ACCEPTED, "x" if o % 2 else None)
+        for o, c in enumerate(contacts, 1)
+    ]
+    results.write(session, held.dispatch, held.batch, 1, rows)
+
+
+def _populated(s: Seeded, count: int) -> Area:
+    """A ward of its own with so many people, copied from the seed's."""
+    ward = s.session.scalars(sa.select(Area).where(Area.code == "E05900001")).one()
+    ends = {"ward": ward.id, "count": count, "controller": s.police.id}
+    for statement in (
+        "DELETE FROM place_areas WHERE area_id = :ward",
+        "UPDATE subscriptions SET controller_id = :controller WHERE contact_id <= 3 * :count AND contact_id % 3 <> 0",
+        "INSERT INTO consents (id, contact_id, controller_id, channel, purpose, wording_id, how) "
+        "SELECT md5('more' || contact_id)::uuid, contact_id, :controller, channel, purpose, wording_id, how FROM consents "
+        "WHERE contact_id <= 3 * :count AND contact_id % 3 <> 0",
+        "INSERT INTO place_areas (place_id, area_id, release_id, valid_from) SELECT md5('place' || n)::uuid, :ward, "
+        "'test', '2026-02-02' FROM (SELECT n FROM generate_series(1, 3 * :count) n WHERE n % 3 <> 0 LIMIT :count) x",
+    ):
+        text = sa.text(statement.replace("::uuid", "\\:\\:uuid"))
+        s.session.execute(text, {k: v for k, v in ends.items() if k in text._bindparams})
+    return ward
