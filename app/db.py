@@ -101,8 +101,13 @@ class EncryptedText(TypeDecorator[str]):
         return None if value is None else crypto.keyring().decrypt(bytes(value), self.purpose)
 
 
-def make_engine(url: str, *, pool_size: int = 5, application_name: str = "wardlink") -> sa.Engine:
-    """An engine with the settings every process needs; connects lazily."""
+def make_engine(
+    url: str, *, pool_size: int = 5, application_name: str = "wardlink", idle_seconds: float = 0
+) -> sa.Engine:
+    """An engine with the settings every process needs; connects lazily.
+
+    PostgreSQL ends a session that lies idle inside a transaction for ``idle_seconds`` (0: never).
+    """
     return sa.create_engine(
         url,
         pool_size=pool_size,
@@ -112,7 +117,7 @@ def make_engine(url: str, *, pool_size: int = 5, application_name: str = "wardli
         json_deserializer=orjson.loads,
         connect_args={
             "application_name": application_name,
-            "options": "-c timezone=UTC",
+            "options": f"-c timezone=UTC -c idle_in_transaction_session_timeout={int(idle_seconds * 1000)}",
             "connect_timeout": 10,
         },
     )

@@ -70,7 +70,12 @@ def open_registry(settings: Settings | None = None, part: Part = Part.APP, *, po
     if settings.redis_url:
         queue.connect(settings.redis_url)
     engine = make_engine(
-        database_url(settings), pool_size=pool_size, application_name=f"wardlink-{settings.part}"
+        database_url(settings),
+        pool_size=pool_size,
+        application_name=f"wardlink-{settings.part}",
+        # A worker frozen inside a transaction keeps its locks no longer than its lease: otherwise
+        # nobody could take its batches over, nor the sweeper get past them.
+        idle_seconds=settings.lease_seconds if settings.part is Part.WORKER else 0,
     )
     if settings.embedded:  # a killed keeper, and with it both servers, comes back at the next connection
         sa.event.listen(engine, "do_connect", lambda *_: embedded.revive(settings.local_dir))

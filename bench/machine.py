@@ -47,7 +47,7 @@ def _cpu() -> str:
 def _commit() -> str:
     commit = _first_line("git", "rev-parse", "--short=12", "HEAD")
     if not commit:
-        return version("wardlink")
+        return "unknown"
     return commit + (
         "+" if _first_line("git", "status", "--porcelain", "--", ":!bench/results", ":!docs") else ""
     )

@@ -30,6 +30,7 @@ from messaging.providers.connection import NotSentError, Response
 from messaging.providers.http import HttpClient
 from messaging.types import Channel, EmailCall
 from workers.sending import email, sms
+from workers.sending.drain import IN_FLIGHT
 from workers.sending.engine import Engine
 
 SECONDS = 4.0

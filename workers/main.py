@@ -10,7 +10,7 @@ from app import logs
 from app.embedded.state import EmbeddedError
 from config.queues import Queue
 from config.settings import SettingsError
-from workers import receipts, runtime, send
+from workers import housekeeping, receipts, runtime, send
 
 LISTENS = {
     "urgent": [Queue.URGENT],
@@ -23,7 +23,7 @@ POLLS = {
     "urgent": lambda: send.drain(urgent=True),
     "bulk": send.drain,
     "receipts": receipts.merge,
-    "back": lambda: 0,
+    "back": housekeeping.keep_house,
 }
 
 

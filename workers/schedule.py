@@ -20,13 +20,14 @@ from app.registry import Registry
 from app.services.ledger import recovery
 from config.queues import Queue
 from workers import runtime
+from workers.housekeeping import PILE as HOUSE
 from workers.receipts import PILE
 from workers.send import pile
 
 log = structlog.get_logger(__name__)
 
 TICK_SECONDS = 1.0
-PARTITION_TICKS = 3_600
+HOUSE_TICKS = 3_600
 _LOCK = sa.text("SELECT pg_try_advisory_lock(hashtext('wardlink.scheduler'))")
 _DUE_RECEIPTS = sa.text(
     "SELECT EXISTS (SELECT 1 FROM raw_events WHERE merged_at IS NULL) OR EXISTS (SELECT 1 FROM early_receipts)"
@@ -70,8 +71,8 @@ def run(registry: Registry, ended: threading.Event) -> int:
                     held.commit()
                     with registry.sessions.begin() as session:
                         sweep(session)
-                        if ticks % PARTITION_TICKS == 0:
-                            session.execute(sa.text("SELECT ledger_make_partitions(3)"))
+                    if ticks % HOUSE_TICKS == 0:
+                        queue.ring_now(Queue.BACK, "workers.housekeeping.keep_house", coalesce=HOUSE)
                     ticks += 1
                     ended.wait(TICK_SECONDS)
         except (sa.exc.OperationalError, sa.exc.InterfaceError) as error:

@@ -33,6 +33,7 @@ EVENTS: dict[str, str] = {
     "subscription:add": "a subscription began",
     "subscription:alter": "a subscription's urgency or hours changed",
     "subscription:remove": "a subscription ended",
+    "wording:add": "a new version of what people are shown when they agree",
     "consent:give": "consent was given",
     "consent:withdraw": "consent was withdrawn",
     "suppression:add": "an address was put out of reach of a controller or of all",

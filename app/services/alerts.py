@@ -117,6 +117,9 @@ def _rehearse(alert: Alert) -> None:
             from_email="",
             from_name="",
         )
-        render.compile_sms(alert.sms_text or alert.headline, alert.reference, "", two_way=True)
     except render.RenderError as error:
         raise Invalid("body", error.message) from None
+    try:
+        render.compile_sms(alert.sms_text or alert.headline, alert.reference, "", two_way=True)
+    except render.RenderError as error:
+        raise Invalid("sms_text" if alert.sms_text else "headline", error.message) from None

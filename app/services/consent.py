@@ -33,7 +33,14 @@ def current_wording(session: Session, purpose: str = ALERTS, language: str = "en
     return wording
 
 
-def add_wording(session: Session, text: str, *, purpose: str = ALERTS, language: str = "en") -> Wording:
+def add_wording(
+    session: Session,
+    text: str,
+    *,
+    purpose: str = ALERTS,
+    language: str = "en",
+    actor: audit.Actor = audit.SYSTEM,
+) -> Wording:
     """A new version of what people are shown. Earlier versions stay, for consents given to them."""
     if not text.strip() or len(text) > 5_000 or "\x00" in text:
         raise Invalid("text", "The wording must have 1 to 5,000 characters.")
@@ -45,6 +52,13 @@ def add_wording(session: Session, text: str, *, purpose: str = ALERTS, language:
     wording = Wording(purpose=purpose, version=(last or 0) + 1, language=language, text=text.strip())
     session.add(wording)
     session.flush()
+    audit.record(
+        session,
+        event="wording:add",
+        subject=f"wording:{wording.id}",
+        actor=actor,
+        detail={"purpose": purpose, "version": wording.version},
+    )
     return wording
 
 

@@ -15,6 +15,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from app.audit import record as audit
 from app.models.receipts import RawEvent
 from app.services.ledger import results
 from messaging.types import Channel, DeliveryRef, DeliveryStatus, Receipt
@@ -288,25 +289,35 @@ _SUPPRESS = sa.text(
     """
     INSERT INTO suppressions (channel, digest, digest_key, controller_id, reason)
     SELECT DISTINCT c.channel, c.digest, c.digest_key,
-        CASE r.why WHEN 'bounce' THEN NULL ELSE d.controller_id END, r.why
-    FROM unnest(CAST(:dispatches AS uuid[]), CAST(:contacts AS bigint[]), CAST(:whys AS text[]))
-        AS r(dispatch_id, contact_id, why)
-    JOIN dispatches d ON d.id = r.dispatch_id
+        CASE CAST(:why AS text) WHEN 'bounce' THEN NULL ELSE d.controller_id END, CAST(:why AS text)
+    FROM unnest(CAST(:contacts AS bigint[])) AS r(contact_id)
+    JOIN dispatches d ON d.id = :dispatch
     JOIN contact_points c ON c.id = r.contact_id
-    ORDER BY 1, 2, 4
+    ORDER BY 1, 2
     ON CONFLICT DO NOTHING
     """
 )
 
 
 def _suppress(session: Session, known: Sequence[tuple[int, Receipt]]) -> int:
-    why = [(contact_id, r) for contact_id, r in known if r.suppress]
-    if not why:
-        return 0
-    values = {
-        "dispatches": [r.ref.dispatch for _, r in why],
-        "contacts": [contact_id for contact_id, _ in why],
-        "whys": [r.suppress for _, r in why],
-    }
-    added = session.execute(_SUPPRESS, values)
-    return int(added.rowcount)  # type: ignore[attr-defined]
+    """Put out of reach whoever's receipts say so; on the record by dispatch and reason."""
+    groups: dict[tuple[UUID, str], list[int]] = defaultdict(list)
+    for contact_id, receipt in known:
+        if receipt.suppress:
+            groups[receipt.ref.dispatch, receipt.suppress].append(contact_id)
+    total = 0
+    # The same order everywhere: two mergers may meet the same address.
+    for (dispatch, why), contacts in sorted(groups.items(), key=lambda g: (g[0][1], g[0][0])):
+        added: int = session.execute(  # type: ignore[attr-defined]
+            _SUPPRESS, {"dispatch": dispatch, "why": why, "contacts": contacts}
+        ).rowcount
+        if added:
+            audit.record(
+                session,
+                event="suppression:add",
+                subject=f"dispatch:{dispatch}",
+                actor=audit.Actor(audit.ActorKind.PROVIDER, origin="worker:receipts"),
+                detail={"reason": why, "added": added},
+            )
+        total += added
+    return total

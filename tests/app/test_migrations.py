@@ -18,7 +18,6 @@ from app import migrate
 from app.db import make_engine, new_id
 from app.registry import metadata
 from app.roles import libpq
-
 from tests.conftest import Database
 
 

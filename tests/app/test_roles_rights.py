@@ -96,7 +96,7 @@ def test_the_rights_in_the_database_are_those_of_the_table_in_the_migration(data
 
 
 def _outside_brackets(rights: str) -> list[str]:
-    """"SELECT, UPDATE (a, b)" → SELECT and UPDATE (a, b): a right on columns is not one on the table."""
+    """ "SELECT, UPDATE (a, b)" → SELECT and UPDATE (a, b): a right on columns is not one on the table."""
     parts, depth, current = [], 0, ""
     for c in rights:
         depth += (c == "(") - (c == ")")

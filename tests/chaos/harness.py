@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -69,6 +70,12 @@ class Scene:
     def scheduler(self) -> Child:
         return self.stack.worker("scheduler")
 
+    def asleep(self, child: Child) -> None:
+        child.process.send_signal(signal.SIGSTOP)
+
+    def awake(self, child: Child) -> None:
+        child.process.send_signal(signal.SIGCONT)
+
     # -- the sandbox
     def hold(self, start: int, when: str, times: int | None = None) -> None:
         """Calls that come once ``start`` recipients were accepted wait, ``times`` of them."""
@@ -99,6 +106,7 @@ class Scene:
         self.doubtful |= self.open_attempts()
         assert self.mid_send(), f"mid-send was over before the strike ({what}): {self.sandbox.gauge()}"
         strike()
+        self.doubtful |= self.open_attempts()  # opened between the look and the strike
 
     # -- the database
     def rows(self, statement: str, **values: Any) -> list[Any]:

@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -71,11 +71,12 @@ def private_cluster() -> Iterator[tuple[Database, Path]]:
             client.stop(folder)
 
 
-def kill_postgres(folder: Path) -> None:
-    """kill -9 of the postmaster; returns once the keeper has started another."""
+def kill_postgres(folder: Path, meanwhile: Callable[[], object]) -> None:
+    """kill -9 of the postmaster, then ``meanwhile``; returns once the keeper has started another."""
     before = client.running(folder)
     assert before is not None, "the cluster is not running"
     os.kill(before.postgres_pid, signal.SIGKILL)
+    meanwhile()
 
     def another() -> bool:
         now = client.running(folder)

@@ -6,8 +6,6 @@ verdict can be blind.
 
 from __future__ import annotations
 
-import signal
-
 import pytest
 
 from app.cli.stack import wait_until
@@ -16,7 +14,7 @@ from tests.chaos import verdict as kinds
 from tests.chaos.conftest import MakeScene
 from tests.chaos.harness import Scene
 from tests.chaos.stall import Stall
-from tests.chaos.test_leases import SHAPE, taken_back, wake_in_the_middle
+from tests.chaos.test_leases import SENDERS, taken_back, wake_in_the_middle
 
 pytestmark = pytest.mark.chaos
 
@@ -44,7 +42,7 @@ def test_without_the_attempt_mark_a_killed_call_is_sent_twice(
 def test_without_the_lease_fence_a_sleeper_sends_what_another_is_sending(
     make_scene: MakeScene, sabotage: str | None
 ) -> None:
-    scene = make_scene(Channel.SMS, **SHAPE)
+    scene = make_scene(Channel.SMS, senders=SENDERS[Channel.SMS])
     wake_in_the_middle(scene, sabotage)
     scene.finish()
     found = harms(scene)
@@ -74,20 +72,19 @@ def test_without_the_check_of_suppressions_somebody_is_written_to_after_a_stop(
 def test_without_on_conflict_a_sleepers_evidence_is_lost(
     make_scene: MakeScene, channel: Channel, sabotage: str | None
 ) -> None:
-    scene = make_scene(channel, **SHAPE)
+    scene = make_scene(channel, senders=SENDERS[channel])
     scene.hold(500 if channel is Channel.EMAIL else 600, "after")
     sleeper = scene.worker(sabotage)
     scene.scheduler()
-    sleep = lambda: sleeper.process.send_signal(signal.SIGSTOP)  # noqa: E731
-    scene.strike_when(lambda: True, sleep, what="a worker falls asleep")
+    scene.strike_when(lambda: True, lambda: scene.asleep(sleeper), what="a worker falls asleep")
     scene.no_more_holds()
     scene.release()
     wait_until(lambda: taken_back(scene), what="the end of the sleeper's leases")
     scene.worker()
     wait_until(scene.finished, what="the other worker to take over")
-    sleeper.process.send_signal(signal.SIGCONT)
+    scene.awake(sleeper)
     scene.doubtful.clear()  # it lived to read every answer
-    sleeper.process.send_signal(signal.SIGTERM)  # it ends once it has written down what it knows
+    sleeper.process.terminate()  # it ends once it has written down what it knows
     wait_until(lambda: not sleeper.alive(), what="the sleeper's end")
     scene.finish()
     found = harms(scene)

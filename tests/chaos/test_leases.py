@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import signal
-
 import pytest
 
 from app.cli.stack import wait_until
 from messaging.types import Channel
 from tests.chaos.conftest import MakeScene
 from tests.chaos.harness import Scene
+from tests.chaos.stall import Stall
 
 pytestmark = pytest.mark.chaos
 
-# Batches of 300: an SMS batch has three windows, so a sleeper has work left to do wrong.
-SHAPE = {"recipients": 2_400, "senders": 8}
+# SMS batches of 300 have three windows, so a sleeper has work left to do wrong.
+SENDERS = {Channel.EMAIL: 12, Channel.SMS: 8}
 FIRST = {Channel.EMAIL: 500, Channel.SMS: 600}
 
 
@@ -28,12 +27,11 @@ def taken_back(scene: Scene) -> bool:
 def test_a_worker_that_slept_past_its_lease_adds_its_evidence_and_sends_nothing_more(
     make_scene: MakeScene, channel: Channel
 ) -> None:
-    scene = make_scene(channel, **SHAPE)
+    scene = make_scene(channel, senders=SENDERS[channel])
     scene.hold(FIRST[channel], "after")
     sleeper = scene.worker()
     scene.scheduler()
-    sleep = lambda: sleeper.process.send_signal(signal.SIGSTOP)  # noqa: E731
-    scene.strike_when(lambda: True, sleep, what="a worker falls asleep")
+    scene.strike_when(lambda: True, lambda: scene.asleep(sleeper), what="a worker falls asleep")
     assert scene.stop_some()
     scene.no_more_holds()
     scene.release()  # the provider's answers now lie in the sleeper's sockets
@@ -41,7 +39,7 @@ def test_a_worker_that_slept_past_its_lease_adds_its_evidence_and_sends_nothing_
     assert scene.one("SELECT count(*) FROM deliveries WHERE status = 10") > 0
     scene.worker()
     wait_until(scene.finished, what="the other worker to take over")
-    sleeper.process.send_signal(signal.SIGCONT)
+    scene.awake(sleeper)
     scene.doubtful.clear()  # it lived to read every answer: nobody may stay in doubt
     in_doubt = "SELECT count(*) FROM deliveries WHERE status = 10"
     wait_until(lambda: scene.one(in_doubt) == 0, what="the sleeper's evidence")
@@ -52,7 +50,7 @@ def test_a_worker_that_slept_past_its_lease_adds_its_evidence_and_sends_nothing_
 
 
 def test_a_worker_that_wakes_while_another_sends_its_batch_sends_none_of_it(make_scene: MakeScene) -> None:
-    scene = make_scene(Channel.SMS, **SHAPE)
+    scene = make_scene(Channel.SMS, senders=SENDERS[Channel.SMS])
     wake_in_the_middle(scene)
     scene.finish()
     verdict = scene.verdict()
@@ -65,8 +63,7 @@ def wake_in_the_middle(scene: Scene, sabotage: str | None = None) -> None:
     """
     scene.hold(FIRST[Channel.SMS], "after", times=600)
     sleeper = scene.worker(sabotage)
-    sleep = lambda: sleeper.process.send_signal(signal.SIGSTOP)  # noqa: E731
-    scene.strike_when(lambda: True, sleep, what="a worker falls asleep")
+    scene.strike_when(lambda: True, lambda: scene.asleep(sleeper), what="a worker falls asleep")
     scene.scheduler()
     wait_until(lambda: taken_back(scene), what="the end of the sleeper's leases")
     before = scene.sandbox.gauge()["accepted"]["sms"]
@@ -75,25 +72,49 @@ def wake_in_the_middle(scene: Scene, sabotage: str | None = None) -> None:
     wait_until(
         lambda: scene.sandbox.gauge()["accepted"]["sms"] >= before + 50, what="the other worker's calls"
     )
-    sleeper.process.send_signal(signal.SIGCONT)
+    scene.awake(sleeper)
     closed = "SELECT count(*) FROM attempts WHERE dispatch_id = :dispatch AND n = 3 AND closed_at IS NOT NULL"
     wait_until(lambda: scene.one(closed) > 0, what="the end of the third windows")
 
 
+def test_a_worker_frozen_inside_its_transaction_holds_nobody_up_past_its_lease(
+    make_scene: MakeScene, channel: Channel
+) -> None:
+    scene = make_scene(channel)
+    scene.hold(FIRST[channel], "after", {Channel.EMAIL: 2, Channel.SMS: 150}[channel])
+    recorded = {Channel.EMAIL: 400, Channel.SMS: 700}[channel]
+    condition = f"(SELECT count(*) FROM deliveries) >= {recorded}"
+    with Stall(scene.database.admin, "INSERT", "deliveries", condition) as stall:
+        sleeper = scene.worker()
+        scene.scheduler()
+        scene.strike_when(stall.waiting, lambda: scene.asleep(sleeper), what="a worker freezes")
+    # Its rows are written now and not committed, and it cannot know.
+    scene.release()
+    scene.no_more_holds()
+    scene.worker()
+    wait_until(scene.finished, what="the other worker to take over")
+    scene.awake(sleeper)
+    scene.doubtful.clear()  # it lived to read every answer
+    sleeper.process.terminate()  # it ends once it has written down what it knows
+    wait_until(lambda: not sleeper.alive(), what="the sleeper's end")
+    scene.finish()
+    verdict = scene.verdict()
+    assert not any(verdict.harms.values()), verdict
+
+
 def test_what_a_sleeper_gives_back_is_sent_by_whoever_holds_the_batch(make_scene: MakeScene) -> None:
-    scene = make_scene(Channel.SMS, **SHAPE)
+    scene = make_scene(Channel.SMS, senders=SENDERS[Channel.SMS])
     # The provider is too busy for the second windows, and says so while the worker sleeps.
     scene.sandbox.faults(sms={"latency_ms": 300, "status": {"code": 429, "start": 600}})
     sleeper = scene.worker()
-    sleep = lambda: sleeper.process.send_signal(signal.SIGSTOP)  # noqa: E731
-    scene.strike_when(lambda: True, sleep, what="a worker falls asleep")
+    scene.strike_when(lambda: True, lambda: scene.asleep(sleeper), what="a worker falls asleep")
     scene.scheduler()
     wait_until(lambda: taken_back(scene), what="the end of the sleeper's leases")
     wait_until(lambda: scene.sandbox.gauge()["open_sms"] == 0, what="the provider's refusals")
     scene.hold(0, "after")
     scene.worker()
     wait_until(lambda: scene.sandbox.gauge()["open_sms"] >= 50, what="the other worker's calls")
-    sleeper.process.send_signal(signal.SIGCONT)
+    scene.awake(sleeper)
     scene.doubtful.clear()  # a refusal that was read is no doubt
     given_back = "SELECT count(*) FROM deliveries WHERE status = 0"
     wait_until(lambda: scene.one(given_back) > 0, what="what the sleeper gives back")

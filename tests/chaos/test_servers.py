@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -39,7 +40,8 @@ def test_a_kill_of_postgresql_in_mid_send_loses_nothing(channel: Channel, tmp_pa
         scene.hold(FIRST[channel], "after")
         scene.worker()
         scene.scheduler()
-        scene.strike_when(lambda: True, lambda: kill_postgres(folder), what="a kill of PostgreSQL")
+        strike = partial(kill_postgres, folder, meanwhile=scene.release)
+        scene.strike_when(lambda: True, strike, what="a kill of PostgreSQL")
         scene.doubtful.clear()  # every worker lives, and reads its answers: nobody may end in doubt
         scene.finish()
         verdict = scene.verdict()

@@ -26,6 +26,7 @@ TWICE, LOST, AFTER_STOP, DISAGREES, DOUBT, UNBALANCED = (
     "doubt that nothing justifies",
     "the ledger does not balance",
 )
+UNHEARD = "timeout"  # the reason that a living worker gives for its own doubt
 _ENDED_OTHERWISE = {
     DeliveryStatus.IN_DOUBT,
     DeliveryStatus.EXPIRED,
@@ -43,6 +44,7 @@ class Verdict:
     frozen: int = 0
     accepted: int = 0  # acceptances in the log
     in_doubt: int = 0
+    in_doubt_and_taken: int = 0
     stopped: int = 0
 
     def __str__(self) -> str:
@@ -61,7 +63,7 @@ _FROZEN = sa.text(
 )
 _LEDGER = sa.text(
     """
-    SELECT d.contact_id, d.status, d.batch_n, d.ordinal, d.attempt_n, EXISTS (
+    SELECT d.contact_id, d.status, d.batch_n, d.attempt_n, d.reason, EXISTS (
         SELECT 1 FROM attempts a WHERE a.dispatch_id = d.dispatch_id AND a.batch_n = d.batch_n
           AND a.n = d.attempt_n AND d.ordinal BETWEEN a.ordinal_from AND a.ordinal_to)
     FROM deliveries d WHERE d.dispatch_id = :dispatch
@@ -82,7 +84,8 @@ def reach(
 
     ``addresses``: contact id → address, as the test made them. ``stops``: contact id → Unix time
     when a STOP was committed, before anything of theirs was claimed. ``doubtful``: (batch,
-    attempt) of the calls that may end in doubt; anybody in doubt elsewhere is a harm.
+    attempt) of the calls open when a worker was struck, which may end in doubt. A living worker
+    that heard nothing in time says so itself; anybody else in doubt is a harm.
     """
     found = Verdict()
     frozen = {(n, o): c for n, o, c in session.execute(_FROZEN, {"dispatch": dispatch})}
@@ -137,14 +140,17 @@ def _hold_against_ledger(
     doubtful: Collection[tuple[int, int]],
 ) -> None:
     status: dict[int, DeliveryStatus] = {}
-    for contact, value, batch, _, attempt, has_attempt in session.execute(_LEDGER, {"dispatch": dispatch}):
+    for contact, value, batch, attempt, reason, has_attempt in session.execute(
+        _LEDGER, {"dispatch": dispatch}
+    ):
         status[contact] = DeliveryStatus(value)
         if value != DeliveryStatus.IN_DOUBT:
             continue
         found.in_doubt += 1
+        found.in_doubt_and_taken += contact in reached
         if not has_attempt:
             found.harms[DOUBT].append(f"contact {contact} is in doubt without an attempt")
-        elif (batch, attempt) not in doubtful:
+        elif reason != UNHEARD and (batch, attempt) not in doubtful:
             found.harms[DOUBT].append(f"contact {contact} in batch {batch}, attempt {attempt}")
     for contact in frozen.values():
         state = status.get(contact, DeliveryStatus.WAITING)

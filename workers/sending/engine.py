@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TypeVar
+from typing import Any, TypeVar
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -57,6 +57,7 @@ class Engine:
 
     def __init__(self, registry: Registry) -> None:
         settings = registry.settings
+        sa.event.listen(registry.engine, "do_connect", _by_index)
         self.sessions = registry.sessions
         self.lease = float(settings.lease_seconds)
         self.timeout = float(settings.provider_timeout_seconds)
@@ -186,6 +187,13 @@ class Engine:
         """What a dispatch says; it never changes, so it is kept."""
         with self.sessions() as session:
             return session.get_one(DispatchContent, (dispatch, channel, language, kind))
+
+
+def _by_index(_dialect: object, _record: object, _args: object, options: dict[str, Any]) -> None:
+    """Every statement of the sender finds its rows by an index. A plan made and kept while a table was
+    nearly empty would read all of it, a thousand times a batch, until somebody analysed the table.
+    """
+    options["options"] = f"{options.get('options', '')} -c enable_seqscan=off"
 
 
 def _open(blobs: Sequence[bytes | None], purpose: str) -> list[str | None]:

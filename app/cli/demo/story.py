@@ -86,7 +86,7 @@ def settle(session: Session, people: Sequence[SyntheticPerson]) -> UUID:
         competent_authority=True,
         actor=ACTOR,
     )
-    consent.add_wording(session, WORDING)
+    consent.add_wording(session, WORDING, actor=ACTOR)
     for lane in ("bulk", "urgent"):
         _sender(session, police, "email", "sendgrid", f"{lane}@alerts.example", "email", lane)
         for number in sender_addresses(lane):

@@ -47,9 +47,7 @@ def line_of(session: Session, sent: UUID) -> check.Balance:
         ("UPDATE batches SET contact_ids[2] = contact_ids[1]", "more than one batch"),
     ],
 )
-def test_a_planted_fault_is_found_and_named(
-    session: Session, makes: Makes, fault: str, found: str
-) -> None:
+def test_a_planted_fault_is_found_and_named(session: Session, makes: Makes, fault: str, found: str) -> None:
     sent = ledger.frozen(makes, 4)
     ledger.carried(session)
     assert line_of(session, sent).balances

@@ -173,7 +173,8 @@ def _recover(s: Seeded) -> None:
     held = _claim(s)
     ledger.attempted(s.session, held)
     s.session.execute(
-        sa.text("UPDATE batches SET lease_until = now() - interval '1 hour' WHERE dispatch_id = :d"), {"d": s.sent}
+        sa.text("UPDATE batches SET lease_until = now() - interval '1 hour' WHERE dispatch_id = :d"),
+        {"d": s.sent},
     )
     assert recovery.recover(s.session)
     recovery.finish(s.session)
@@ -184,7 +185,9 @@ def _recover(s: Seeded) -> None:
 def _merge(s: Seeded) -> None:
     held, attempt = ledger.carried(s.session, DeliveryStatus.IN_DOUBT)
     for kind in ("delivered", "bounce", "spamreport"):
-        receipts.store(s.session, "sendgrid", ledger.body(ledger.event(held.dispatch, 2, kind, attempt=attempt)))
+        receipts.store(
+            s.session, "sendgrid", ledger.body(ledger.event(held.dispatch, 2, kind, attempt=attempt))
+        )
     assert merge_some(s.session).moved
     receipts.merge_early(s.session)
 
@@ -210,7 +213,9 @@ def _freeze(s: Seeded) -> None:
 
 
 def _count(s: Seeded) -> None:
-    who = audience.parse({"areas": [s.ward.code]}, controller=s.police.id, topic=TOPIC, channels=["email", "sms"])
+    who = audience.parse(
+        {"areas": [s.ward.code]}, controller=s.police.id, topic=TOPIC, channels=["email", "sms"]
+    )
     assert audience.count(s.session, who) == {"email": 10, "sms": 10}
 
 
