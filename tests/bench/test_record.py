@@ -12,7 +12,10 @@ from bench import record, report
 
 TABLE = {
     "trial": {
-        "email": [{"from_n": 100, "at_least": {"ratio": 0.15}}, {"from_n": 1_000, "at_most": {"peak_mb": 200}}],
+        "email": [
+            {"from_n": 100, "at_least": {"ratio": 0.15}},
+            {"from_n": 1_000, "at_most": {"peak_mb": 200}},
+        ],
         "sms": [{"where": {"latency_ms": 100}, "at_least": {"ratio": 0.3}}],
         "all": [{"at_least": {"per_second": 10}}],
     }
@@ -20,7 +23,14 @@ TABLE = {
 
 
 def result(**values: Any) -> dict[str, Any]:
-    return {"bench": "trial", "channel": "email", "n": 100, "seconds": 1.0, "per_second": 50, "ratio": 0.2} | values
+    return {
+        "bench": "trial",
+        "channel": "email",
+        "n": 100,
+        "seconds": 1.0,
+        "per_second": 50,
+        "ratio": 0.2,
+    } | values
 
 
 def test_a_result_that_reaches_all_its_targets_misses_none() -> None:
@@ -76,7 +86,9 @@ def test_the_result_is_printed_as_the_last_line_and_appended(
 def test_the_targets_of_the_issue_stand_in_the_table() -> None:
     table = record.targets()
     assert {"from_n": 100_000, "at_least": {"ratio": 0.15}} in table["fanout"]["email"]
-    assert {"from_n": 5_000, "where": {"latency_ms": 100}, "at_least": {"ratio": 0.3}} in table["fanout"]["sms"]
+    assert {"from_n": 5_000, "where": {"latency_ms": 100}, "at_least": {"ratio": 0.3}} in table["fanout"][
+        "sms"
+    ]
     assert table["sandbox"]["sms"] == [{"at_least": {"per_second": 5_000}}]
     assert table["sandbox"]["email"] == [{"at_least": {"per_second": 80_000}}]
 

@@ -78,7 +78,7 @@ class Show:
         wanted = self.registry.settings.sandbox_port
         port = 0 if answers(f"http://127.0.0.1:{wanted}/") else wanted
         self.sandbox = self.stack.sandbox(self.site, *rates, port=port)
-        self.stack.site(int(self.site.rpartition(":")[2]))
+        self.stack.site(int(self.site.rpartition(":")[2]), workers=2)
 
     def open_workers(self) -> None:
         for kind in ("urgent", "bulk", "receipts", "scheduler", "sealer"):
@@ -139,9 +139,9 @@ class Show:
         with Live(console=self.console, refresh_per_second=4, transient=True) as live:
             self.send("advice to all")
             self._watch(live, lambda rows: sum(r.accepted for r in rows) >= 200)
+            self._stop_midway()
             self.send("alert to the ward")
             self.send("appeal to the borough")
-            self._stop_midway()
             self._watch(live, self._settled)
 
     def _texts(self, address: str) -> bool:

@@ -125,7 +125,11 @@ def alerts(place: Scene) -> dict[str, dict[str, Any]]:
             "- Leave a light on a timer.\n- Lock doors and windows even when you are in.\n"
             "- Ask a neighbour to look out while you are away.",
             "what_to_do": "If you see somebody trying doors, call 999.",
-            "sms_text": "Dark afternoons: use a light timer, lock doors and windows. Somebody trying doors? Call 999.",
+            # Three segments: long enough that a sender's pace is felt, and somebody can say STOP midway.
+            "sms_text": "Dark afternoons: burglars look for houses without light. Leave a light on a timer. "
+            "Lock doors and windows even when you are in. Ask a neighbour to look out while you are away, and do the "
+            "same for them. Keep keys and bags out of sight of the letter box. Light the way to your front door. "
+            "If you see somebody trying doors, call 999. To tell us something that is not urgent, call 101.",
             "channels": both,
             "audience_expression": {"areas": list(place.forces)},
         },
