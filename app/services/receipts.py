@@ -191,7 +191,7 @@ def _apply(session: Session, receipts: Sequence[Receipt], done: Merged) -> None:
         key = (receipt.ref.dispatch, contact_id)
         if key not in best or receipt.status > best[key].status:
             best[key] = receipt
-    # Everybody locks attempts, then deliveries, then batches, each in order: two mergers cannot meet head on.
+    # Attempts, then deliveries, then batches, each in order: mergers and senders cannot meet head on.
     changes = _prove_taken(session, [r for _, r in known], done)
     keys = list(best)
     where = {"dispatches": [k[0] for k in keys], "contacts": [k[1] for k in keys]}

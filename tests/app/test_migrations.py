@@ -34,15 +34,21 @@ def catalogue(database: Database) -> list[tuple[str, ...]]:
     with psycopg.connect(libpq(database.admin)) as admin:
         found: list[tuple[str, ...]] = []
         for query in (
-            "SELECT table_name, column_name, data_type, is_nullable, coalesce(column_default, '') "
-            "FROM information_schema.columns WHERE table_schema = 'public'",
+            (
+                "SELECT table_name, column_name, data_type, is_nullable, coalesce(column_default, '') "
+                "FROM information_schema.columns WHERE table_schema = 'public'"
+            ),
             "SELECT tablename, indexname, indexdef FROM pg_indexes WHERE schemaname = 'public'",
-            "SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid) FROM pg_constraint "
-            "WHERE connamespace = 'public'::regnamespace",
+            (
+                "SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid) FROM pg_constraint "
+                "WHERE connamespace = 'public'::regnamespace"
+            ),
             "SELECT proname, prosrc FROM pg_proc WHERE pronamespace = 'public'::regnamespace",
             "SELECT tgrelid::regclass::text, tgname FROM pg_trigger WHERE NOT tgisinternal",
-            "SELECT table_name, grantee, privilege_type FROM information_schema.table_privileges "
-            "WHERE table_schema = 'public'",
+            (
+                "SELECT table_name, grantee, privilege_type FROM information_schema.table_privileges "
+                "WHERE table_schema = 'public'"
+            ),
         ):
             found += [tuple(map(str, row)) for row in admin.execute(query)]
         return sorted(found)

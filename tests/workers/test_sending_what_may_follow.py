@@ -284,6 +284,9 @@ def test_a_late_proof_that_nothing_was_taken_lets_the_others_be_sent_after_all(h
         _lose_the_lease(here, sent, doubt=4)
         here.drain()  # another worker finds nobody left
         assert here.batch(sent).state == "done"
+    assert here.batch(sent).state == "waiting"
+    here.come_back(sent)
+    here.drain()
     assert here.reached(sent) == {c: ONCE for c in ids if c != malformed}
     (line,) = here.balance(sent)
     assert (line.accepted, line.refused, line.in_doubt, line.waiting) == (3, 1, 0, 0)

@@ -116,10 +116,11 @@ def _writer(
     progress: bool,
 ) -> Callable[[Session], None]:
     def write(session: Session) -> None:
-        engine.write_rows(session, held, attempt, rows)
+        # Attempt, deliveries, batch: locked in the order in which receipts are merged.
         results.close_attempt(
             session, held, attempt, result.outcome, ref=result.provider_ref, reason=result.reason
         )
+        engine.write_rows(session, held, attempt, rows)
         if result.outcome is Outcome.NOT_TAKEN:
             engine.not_taken(session, held, attempt, people)
         if last:

@@ -66,6 +66,8 @@ async def send_sms(engine: Engine, job: Job) -> None:
         if again:
             delay = max(delay or 0.0, engine.back_off(held, wait))
         await engine.record("result", _writer(engine, held, window.attempt, sent, rows, again))
+        if again:  # the provider asked us to wait, or is out of reach: the next window would fare alike
+            break
     await engine.record(
         "release",
         lambda s: engine.finish_batch(s, held, done=delay is None, delay=delay or 0.0, progress=progress),
@@ -163,8 +165,9 @@ def _writer(
     opted_out = [person.contact_id for person, result in sent if result.opted_out]
 
     def write(session: Session) -> None:
-        engine.write_rows(session, held, attempt, rows)
+        # Attempt, deliveries, batch: locked in the order in which receipts are merged.
         results.close_attempt(session, held, attempt, outcome, reason=sent[0][1].reason if again else "")
+        engine.write_rows(session, held, attempt, rows)
         engine.not_taken(session, held, attempt, again)
         # The provider holds a STOP that we had not heard of: it becomes ours.
         for contact_id in opted_out:

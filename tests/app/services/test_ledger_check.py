@@ -40,8 +40,10 @@ def line_of(session: Session, sent: UUID) -> check.Balance:
         ("UPDATE deliveries SET ordinal = 3 WHERE ordinal = 2", "at another place"),
         ("DELETE FROM deliveries WHERE ordinal = 2", "the counters say"),
         (
-            "INSERT INTO deliveries SELECT dispatch_id, 77, batch_n, ordinal, attempt_n, status FROM deliveries "
-            "WHERE ordinal = 1",
+            (
+                "INSERT INTO deliveries SELECT dispatch_id, 77, batch_n, ordinal, attempt_n, status FROM deliveries "
+                "WHERE ordinal = 1"
+            ),
             "belong to nobody",
         ),
         ("UPDATE batches SET contact_ids[2] = contact_ids[1]", "more than one batch"),

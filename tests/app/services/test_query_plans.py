@@ -31,7 +31,8 @@ LARGE = 3_000  # rows; a smaller table may be read as PostgreSQL likes
 # dispatches long done: what a database looks like after a year.
 _SEED = """
 INSERT INTO areas (code, kind, name, parent_id, valid_from)
-    SELECT 'E05' || lpad(n::text, 6, '0'), 'ward', 'Ward ' || n, :borough, '2022-05-05' FROM generate_series(900000, 900299) n;
+    SELECT 'E05' || lpad(n::text, 6, '0'), 'ward', 'Ward ' || n, :borough, '2022-05-05'
+    FROM generate_series(900000, 900299) n;
 INSERT INTO contact_points (id, channel, address_enc, digest, digest_key, form_version, confirmed_at, synthetic)
     SELECT n, CASE WHEN n % 3 = 0 THEN 'sms' ELSE 'email' END, '\\x00', sha256(n::text::bytea), 1, 1, now(), true
     FROM generate_series(1, :many) n;
@@ -318,11 +319,16 @@ def _populated(s: Seeded, count: int) -> Area:
     for statement in (
         "DELETE FROM place_areas WHERE area_id = :ward",
         "UPDATE subscriptions SET controller_id = :controller WHERE contact_id <= 3 * :count AND contact_id % 3 <> 0",
-        "INSERT INTO consents (id, contact_id, controller_id, channel, purpose, wording_id, how) "
-        "SELECT md5('more' || contact_id)::uuid, contact_id, :controller, channel, purpose, wording_id, how FROM consents "
-        "WHERE contact_id <= 3 * :count AND contact_id % 3 <> 0",
-        "INSERT INTO place_areas (place_id, area_id, release_id, valid_from) SELECT md5('place' || n)::uuid, :ward, "
-        "'test', '2026-02-02' FROM (SELECT n FROM generate_series(1, 3 * :count) n WHERE n % 3 <> 0 LIMIT :count) x",
+        (
+            "INSERT INTO consents (id, contact_id, controller_id, channel, purpose, wording_id, how) "
+            "SELECT md5('more' || contact_id)::uuid, contact_id, :controller, channel, purpose, wording_id, how "
+            "FROM consents "
+            "WHERE contact_id <= 3 * :count AND contact_id % 3 <> 0"
+        ),
+        (
+            "INSERT INTO place_areas (place_id, area_id, release_id, valid_from) SELECT md5('place' || n)::uuid, :ward, "
+            "'test', '2026-02-02' FROM (SELECT n FROM generate_series(1, 3 * :count) n WHERE n % 3 <> 0 LIMIT :count) x"
+        ),
     ):
         text = sa.text(statement.replace("::uuid", "\\:\\:uuid"))
         s.session.execute(text, {k: v for k, v in ends.items() if k in text._bindparams})
