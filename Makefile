@@ -61,7 +61,7 @@ test: $(INSTALLED) ## the tests, without the process kills
 
 .PHONY: test-chaos
 test-chaos: $(INSTALLED) ## the tests that kill, stop and restart processes
-	@$(TEST_ENV) $(PY) -m pytest -m chaos
+	@$(PYTEST) -m chaos
 
 .PHONY: test-slow
 test-slow: $(INSTALLED) ## the tests that take long and kill nothing

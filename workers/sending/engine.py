@@ -90,6 +90,8 @@ class Engine:
                 results.write(session, held.dispatch, held.batch, None, rows)
                 left = []
             attempt = None
+            if left:  # before an attempt is on record: a database that goes away now puts nobody in doubt
+                self.content(held.dispatch, str(held.channel), held.language, held.sender_kind)
             if left and held.channel is Channel.EMAIL:
                 attempt = self.open(session, held, left, self.email.name)
                 if attempt is None:  # stopped or expired at this very moment: the next claim will say so
