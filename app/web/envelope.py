@@ -58,8 +58,13 @@ def install(app: Flask, settings: Settings) -> None:
             )
         return response
 
+    def over(_: BaseException | None) -> None:
+        # The thread serves somebody else next, or nobody.
+        structlog.contextvars.clear_contextvars()
+
     app.before_request(begin)
     app.after_request(end)
+    app.teardown_request(over)
 
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
