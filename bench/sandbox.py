@@ -14,6 +14,7 @@ import asyncio
 import base64
 import itertools
 import json
+import os
 import subprocess
 import sys
 import tempfile
