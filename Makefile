@@ -35,8 +35,8 @@ $(INSTALLED): $(LOCKS)
 	  if ! private; then \
 	    echo "Wardlink needs Python 3.11 or later with its venv module: install it, then run make again." >&2; exit 1; \
 	  fi; \
-	  if "$(PY)" -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt; then \
-	    "$(PY)" -m uv pip sync --quiet --python "$(PY)" --require-hashes requirements/uv.txt requirements/base.txt requirements/dev.txt; \
+	  if "$(PY)" -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt \
+	    && "$(PY)" -m uv pip sync --quiet --python "$(PY)" --require-hashes requirements/uv.txt requirements/base.txt requirements/dev.txt; then \
 	    "$(PY)" -m uv pip install --quiet --python "$(PY)" --no-deps --no-build-isolation -e .; \
 	  else \
 	    echo "uv is not to be had here: installing with pip, which takes minutes"; \
@@ -98,11 +98,11 @@ lock: $(INSTALLED) ## resolve the requirements anew (needs the network)
 
 .PHONY: stop
 stop: ## stop the embedded servers of the demo and of the tests
-	@for folder in .local .local-test; do \
+	@for folder in .local .local-test .local-bench; do \
 	  if [ -x "$(PY)" ] && [ -d "$$folder" ]; then "$(PY)" -m app.embedded.stop "$$folder"; fi; \
 	done
 
 .PHONY: clean
 clean: stop ## remove what was installed and made, the demo's and the tests' data too
-	@rm -rf "$(VENV)" .install.lock .local .local-test .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	@rm -rf "$(VENV)" .install.lock .local .local-test .local-bench .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	@find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +

@@ -108,7 +108,7 @@ async def requests(engine: Engine, dispatch: UUID, mine: int, processes: int) ->
                 )
                 made.append(Request(tap.data, len(written)))
                 continue
-            for message in sms.messages(engine, held, 1, people):
+            for message in sms.messages(engine, held, 1, people, held.seconds_left):
                 assert message is not None
                 await engine.sms.send(message, 1.0)
                 made.append(Request(tap.data, 1))

@@ -24,4 +24,4 @@ limit_request_fields = 60
 control_socket_disable = True  # it would lie in the user's home, where two installations collide
 accesslog = None  # paths and addresses are personal; the app writes its own line with ids
 errorlog = "-"
-loglevel = _settings.log_level
+loglevel = "error"  # at warning it writes the address and the request line of whoever sent a bad one

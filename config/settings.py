@@ -225,9 +225,10 @@ def _contradictions(values: Mapping[str, Any], given: set[str], *, production: b
     if production:
         seen: dict[str, str] = {}
         for name in _DATABASES:
-            url_text = values.get(name.lower())
-            if url_text and url_text in seen:
-                found[name] = f"must not be the same as {seen[url_text]}: each role has its own rights"
-            elif url_text:
-                seen[url_text] = name
+            # By their users: another host name or option does not make another role.
+            user = urlsplit(values.get(name.lower()) or "").username
+            if user and user in seen:
+                found[name] = f"must not be the same as {seen[user]}: each role has its own rights"
+            elif user:
+                seen[user] = name
     return found

@@ -19,10 +19,14 @@ PARTITIONS = [
         PERFORM pg_advisory_xact_lock(hashtext('wardlink.partitions'));
         FOR i IN 0..least(greatest(months, 1), 120) LOOP
             part := 'deliveries_' || to_char(month AT TIME ZONE 'UTC', 'YYYYMM');
-            IF to_regclass('public.' || part) IS NULL THEN
-                low := rpad(lpad(to_hex(CAST(extract(epoch FROM month) * 1000 AS bigint)), 12, '0'), 32, '0');
-                high := rpad(lpad(to_hex(CAST(extract(epoch FROM month + interval '1 month') * 1000 AS bigint)),
-                                  12, '0'), 32, '0');
+            low := rpad(lpad(to_hex(CAST(extract(epoch FROM month) * 1000 AS bigint)), 12, '0'), 32, '0');
+            high := rpad(lpad(to_hex(CAST(extract(epoch FROM month + interval '1 month') * 1000 AS bigint)),
+                              12, '0'), 32, '0');
+            -- A month that was not made in time stays where its rows went.
+            IF to_regclass('public.' || part) IS NULL AND NOT EXISTS (
+                SELECT 1 FROM public.deliveries_default
+                WHERE dispatch_id >= CAST(low AS uuid) AND dispatch_id < CAST(high AS uuid))
+            THEN
                 EXECUTE format(
                     'CREATE TABLE public.%I PARTITION OF public.deliveries FOR VALUES FROM (%L) TO (%L) '
                     'WITH (fillfactor = 80)', part, CAST(low AS uuid), CAST(high AS uuid));
@@ -63,6 +67,12 @@ CONSENT_GUARD = [
     "CREATE TRIGGER consents_guard BEFORE UPDATE ON consents FOR EACH ROW EXECUTE FUNCTION consents_guard()",
 ]
 
+# What of a batch may change: who is in it may not.
+BATCH_STATE = (
+    "state, tries, lease_token, lease_until, not_before, accepted, delivered, bounced, complained, refused, stopped, "
+    "erased, expired, in_doubt"
+)
+
 # table: (what the app may do, what the worker may do). Nobody may TRUNCATE.
 RIGHTS = {
     "organisations": ("SELECT, INSERT, UPDATE", "SELECT"),
@@ -85,12 +95,15 @@ RIGHTS = {
         "SELECT, INSERT, UPDATE (withdrawn_at, withdrawn_how, contact_id, pseudonym)",
         "SELECT, UPDATE (withdrawn_at, withdrawn_how)",
     ),
-    "suppressions": ("SELECT, INSERT, UPDATE (lifted_at)", "SELECT, INSERT, UPDATE (lifted_at)"),
-    "alerts": ("SELECT, INSERT, UPDATE", "SELECT"),
-    "dispatches": ("SELECT, INSERT, UPDATE", "SELECT, UPDATE (state, finished_at)"),
+    "suppressions": ("SELECT, INSERT, UPDATE (lifted_at)", "SELECT, INSERT, UPDATE (lifted_at, reason)"),
+    "alerts": ("SELECT, INSERT, UPDATE (state)", "SELECT"),
+    "dispatches": (
+        "SELECT, INSERT, UPDATE (state, stopped_at, recipients)",
+        "SELECT, UPDATE (state, finished_at)",
+    ),
     "dispatch_contents": ("SELECT, INSERT", "SELECT"),
-    "batches": ("SELECT, INSERT, UPDATE (not_before)", "SELECT, UPDATE"),
-    "attempts": ("SELECT", "SELECT, INSERT, UPDATE"),
+    "batches": ("SELECT, INSERT, UPDATE (not_before)", f"SELECT, UPDATE ({BATCH_STATE})"),
+    "attempts": ("SELECT", "SELECT, INSERT, UPDATE (closed_at, outcome, provider_ref, reason)"),
     "deliveries": ("SELECT, UPDATE (provider_ref)", "SELECT, INSERT, UPDATE"),
     "raw_events": ("SELECT, INSERT", "SELECT, UPDATE (merged_at, problem), DELETE"),
     "early_receipts": ("SELECT", "SELECT, INSERT, DELETE"),

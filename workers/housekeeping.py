@@ -24,8 +24,6 @@ def keep_house() -> int:
 
 def _keep_house() -> int:
     sessions = runtime.registry().sessions
-    with sessions.begin() as session:
-        session.execute(sa.text("SELECT ledger_make_partitions(:months)"), {"months": MONTHS_AHEAD})
     total = 0
     while True:
         with sessions.begin() as session:
@@ -33,6 +31,8 @@ def _keep_house() -> int:
         total += gone
         if gone < retention.MOST:
             break
+    with sessions.begin() as session:
+        session.execute(sa.text("SELECT ledger_make_partitions(:months)"), {"months": MONTHS_AHEAD})
     if total:
         log.info("raw_events_purged", deleted=total)
     return total

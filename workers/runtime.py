@@ -9,11 +9,11 @@ from collections.abc import Callable
 from functools import cache
 
 import redis
-import sqlalchemy as sa
 import structlog
 from rq import SimpleWorker
 from rq.serializers import JSONSerializer
 
+from app.db import AWAY
 from app.embedded import client
 from app.registry import Registry, open_registry
 from config.fields import Part
@@ -114,7 +114,7 @@ def attempt(work: Callable[[], int]) -> int:
     """Do some work, or say that the database is away and go on: the next ring or poll finds it all."""
     try:
         return work()
-    except (sa.exc.OperationalError, sa.exc.InterfaceError) as error:
+    except AWAY as error:
         log.warning("database_away", error=type(error.orig).__name__)
         time.sleep(0.5)
         return 0

@@ -15,6 +15,7 @@ import structlog
 from sqlalchemy.orm import Session
 
 from app import logs, queue
+from app.db import AWAY
 from app.models.ledger import URGENT_LANE
 from app.registry import Registry
 from app.services.ledger import recovery
@@ -75,7 +76,7 @@ def run(registry: Registry, ended: threading.Event) -> int:
                         queue.ring_now(Queue.BACK, "workers.housekeeping.keep_house", coalesce=HOUSE)
                     ticks += 1
                     ended.wait(TICK_SECONDS)
-        except (sa.exc.OperationalError, sa.exc.InterfaceError) as error:
+        except AWAY as error:
             log.warning("database_away", error=type(error.orig).__name__)
             ended.wait(TICK_SECONDS)
     return 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+import contextlib
 
 import click
 import sqlalchemy as sa
@@ -12,7 +12,7 @@ from app.cli.plain import TEXT, WORD
 from app.models.alerts import KINDS, TOPICS, URGENCIES
 from app.models.ledger import Dispatch
 from app.services import alerts, dispatch, organisations
-from app.services.errors import Missing
+from app.services.errors import Conflict, Missing
 from messaging.types import Channel
 
 
@@ -72,7 +72,11 @@ def draft(
 
 @alert.command()
 @click.argument("reference", type=TEXT)
-@click.option("--token", type=WORD, help="Of your choice: the same token twice is one sending.")
+@click.option(
+    "--token",
+    type=WORD,
+    help="Of your choice: the same token twice is one sending. Without one an alert is sent once, and once as an exercise.",
+)
 @click.option("--exercise", is_flag=True, help="Mark every message as an exercise.")
 def send(reference: str, token: str | None, exercise: bool) -> None:
     """Send the alert with this REFERENCE to everybody of its audience."""
@@ -81,7 +85,7 @@ def send(reference: str, token: str | None, exercise: bool) -> None:
         frozen = dispatch.send(
             session,
             found.id,
-            token=secrets.token_hex(16) if token is None else token,
+            token=token or f"alert:{found.id}:{'exercise' if exercise else 'real'}",
             actor=opened.OPERATOR,
             public_url=registry.settings.public_url,
             exercise=exercise,
@@ -101,6 +105,9 @@ def stop(reference: str, why: str) -> None:
         running = session.scalars(
             sa.select(Dispatch.id).where(Dispatch.alert_id == found.id, Dispatch.finished_at.is_(None))
         ).all()
+        stopped = 0
         for one in running:
-            dispatch.stop(session, one, actor=opened.OPERATOR, why=why)
-    click.echo(f"{found.reference}: {len(running)} sendings stopped")
+            with contextlib.suppress(Conflict):  # it ended by itself meanwhile
+                dispatch.stop(session, one, actor=opened.OPERATOR, why=why)
+                stopped += 1
+    click.echo(f"{found.reference}: {stopped} sendings stopped")

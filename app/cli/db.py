@@ -8,6 +8,7 @@ from urllib.parse import unquote, urlsplit
 import click
 import sqlalchemy as sa
 from alembic.script import ScriptDirectory
+from click.core import ParameterSource
 
 from app import migrate, queue, roles
 from app.cli import opened
@@ -42,6 +43,11 @@ def db() -> None:
 )
 def make_roles(admin_url: str) -> None:
     """Make the four roles and the database, once per cluster; their passwords come from the role URLs."""
+    given = click.get_current_context().get_parameter_source("admin_url")
+    if given is ParameterSource.COMMANDLINE and (read_url(admin_url) or ("", "", ""))[1]:
+        raise click.UsageError(
+            "Give an address with a password in ADMIN_DATABASE_URL: a command line can be read by others."
+        )
     if read_url(admin_url) is None:
         raise click.UsageError("The admin URL must look like postgresql://user:password@host/database.")
     settings = Settings.load(os.environ, Part.OWNER)

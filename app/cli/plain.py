@@ -11,6 +11,7 @@ import psycopg
 import sqlalchemy as sa
 
 from app.audit.heads import HeadsBehindError
+from app.cli.stack import StackError
 from app.crypto import CryptoError
 from app.embedded.state import EmbeddedError
 from app.services.errors import ServiceError
@@ -20,6 +21,7 @@ from geo.postcode import PostcodeError
 
 _SPEAK = (
     ServiceError, PostcodeError, SettingsError, EmbeddedError, BundleError, CryptoError, HeadsBehindError,
+    StackError,
 )  # fmt: skip
 _NOT_MIGRATED = "The database lacks a table: run `wardlink db upgrade` first."
 

@@ -45,6 +45,10 @@ def sandbox(
     Its credentials stand in sandbox.json in its folder: give them to the site and the workers.
     """
     settings = Settings.load(os.environ)
+    if settings.env == "production":
+        raise click.ClickException(
+            "The sandbox is not for production: it would keep the providers' real keys."
+        )
     words = [
         f"--port={settings.sandbox_port if port is None else port}",
         f"--state={state or settings.local_dir / 'sandbox'}",

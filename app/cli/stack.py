@@ -5,6 +5,7 @@ Every child ends with its parent, however that ends, and writes its log to a fil
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import signal
@@ -25,6 +26,7 @@ WORKERS = {
     "urgent": ["workers.main", "urgent"],
     "bulk": ["workers.main", "bulk"],
     "receipts": ["workers.main", "receipts"],
+    "back": ["workers.main", "back"],
     "scheduler": ["workers.schedule"],
     "sealer": ["workers.sealer"],
 }
@@ -33,6 +35,21 @@ PATIENCE = 30.0
 
 class StackError(RuntimeError):
     """A process did not come up; the message names it and shows the end of its log."""
+
+
+# Everything asked here is on this machine: a proxy from the environment must not come between.
+_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+def taken(port: int) -> bool:
+    """Whether somebody holds this port of the loopback address."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return True
+    return False
 
 
 def free_port() -> int:
@@ -87,7 +104,7 @@ class SandboxHandle:
         """One call to /control/…; urllib's errors are raised as they are."""
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(f"{self.url}/control/{path}", data=data, method=method)  # noqa: S310
-        with urllib.request.urlopen(request, timeout=PATIENCE) as answer:  # noqa: S310  loopback only
+        with _DIRECT.open(request, timeout=PATIENCE) as answer:
             found: dict[str, Any] = json.loads(answer.read())
             return found
 
@@ -209,7 +226,7 @@ class Stack:
 def answers(url: str) -> bool:
     """Whether a page of this machine answers with 200."""
     try:
-        with urllib.request.urlopen(url, timeout=2) as answer:  # noqa: S310  loopback only
+        with _DIRECT.open(url, timeout=2) as answer:
             return int(answer.status) == 200
-    except OSError:
+    except (OSError, http.client.HTTPException):
         return False

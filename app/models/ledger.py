@@ -18,6 +18,8 @@ from app.db import Base, new_id
 URGENT_LANE, BULK_LANE = 0, 1
 BATCH_SIZE = 1_000  # SendGrid's most per call
 WINDOW_SIZE = 100  # texts that may be in doubt at once
+# Half of the most that may wait at a provider, so that a window on top of it stays below 5 s.
+BACKLOG_SECONDS = 2.5
 
 
 class Dispatch(Base):

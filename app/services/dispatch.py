@@ -118,7 +118,7 @@ def send(
         alert.expires_at or datetime.max.replace(tzinfo=now.tzinfo),
         (not_before or now) + LIFETIME[alert.urgency],
     )
-    if expires_at <= now:
+    if expires_at <= max(now, not_before or now):
         raise Invalid("expires_at", "This alert has expired: give it a later end.")
     dispatch = Dispatch(
         id=new_id(),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -43,7 +43,6 @@ class Merged:
     early: int = 0
     suppressed: int = 0
     problems: int = 0
-    inbound: list[str] = field(default_factory=list)
 
 
 def store(session: Session, source: str, body: str) -> None:
@@ -55,10 +54,11 @@ def store(session: Session, source: str, body: str) -> None:
 _TAKE = """
     SELECT id, octet_length(body) FROM raw_events
     WHERE merged_at IS NULL AND source {which} 'twilio-inbound'
-    ORDER BY id LIMIT :most FOR UPDATE SKIP LOCKED
+    ORDER BY id LIMIT :most FOR UPDATE {skip}
 """
-_TAKE_INBOUND = sa.text(_TAKE.format(which="="))
-_TAKE_RECEIPTS = sa.text(_TAKE.format(which="<>"))
+# Texts in their order, one merger at a time: a STOP must not overtake the START before it.
+_TAKE_INBOUND = sa.text(_TAKE.format(which="=", skip=""))
+_TAKE_RECEIPTS = sa.text(_TAKE.format(which="<>", skip="SKIP LOCKED"))
 _READ = sa.text("SELECT id, source, body FROM raw_events WHERE id = ANY(CAST(:ids AS bigint[])) ORDER BY id")
 _MERGED = sa.text(
     """
@@ -70,7 +70,7 @@ _MERGED = sa.text(
 
 
 def merge(session: Session, parsers: Mapping[str, Parser], most: int = 500) -> Merged:
-    """Merge up to ``most`` raw events, then the early receipts whose rows have appeared.
+    """Merge up to ``most`` raw events, texts from people first.
 
     ``parsers``: source → function from body to Parsed, for every source. An
     event that cannot be read is kept with its problem, and stops no other.
@@ -294,7 +294,10 @@ _SUPPRESS = sa.text(
     JOIN dispatches d ON d.id = :dispatch
     JOIN contact_points c ON c.id = r.contact_id
     ORDER BY 1, 2
-    ON CONFLICT DO NOTHING
+    -- A complaint outranks an unsubscribe: a fresh yes lifts the one and not the other.
+    ON CONFLICT (digest, channel, controller_id, topic, sender_id) WHERE lifted_at IS NULL
+        DO UPDATE SET reason = excluded.reason
+        WHERE suppressions.reason IN ('left', 'unsubscribe') AND excluded.reason = 'complaint'
     """
 )
 

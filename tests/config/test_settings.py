@@ -99,7 +99,7 @@ def test_one_server_named_means_all_are_needed() -> None:
 
 def test_production_refuses_two_equal_database_addresses() -> None:
     with pytest.raises(SettingsError, match="WORKER_DATABASE_URL must not be the same as DATABASE_URL"):
-        Settings.load(PRODUCTION | {"WORKER_DATABASE_URL": PRODUCTION["DATABASE_URL"]})
+        Settings.load(PRODUCTION | {"WORKER_DATABASE_URL": PRODUCTION["DATABASE_URL"] + "?sslmode=require"})
 
 
 def test_production_wants_https_and_the_sandbox_must_be_on_loopback() -> None:

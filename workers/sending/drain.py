@@ -6,9 +6,9 @@ import asyncio
 import time
 from collections.abc import Sequence
 
-import sqlalchemy as sa
 import structlog
 
+from app.db import AWAY
 from messaging.types import Channel
 from workers.sending.email import send_email
 from workers.sending.engine import Engine, Job
@@ -32,13 +32,14 @@ async def drain(engine: Engine, lanes: Sequence[int], seconds: float) -> int:
         while not dry and len(under_way) < IN_FLIGHT and time.monotonic() < until and not engine.stopping:
             try:
                 job = engine.begin(lanes)
-            except (sa.exc.OperationalError, sa.exc.InterfaceError):
+            except AWAY:
                 if not under_way:
                     raise
                 job = None  # what is under way must still be written down
             if job is None:
                 dry = True
                 break
+            job.until = until
             handled += 1
             if job.left:
                 under_way.add(asyncio.create_task(_carry(engine, job)))

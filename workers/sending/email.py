@@ -43,6 +43,7 @@ async def send_email(engine: Engine, job: Job) -> None:
         if written_to:
             call = EmailCall(held.dispatch, held.batch, attempt, mail, written_to)
             result = await engine.email.send(call, engine.timeout, may_start=job.may_start)
+            engine.heard(held.channel, doubtful=result.outcome is Outcome.IN_DOUBT)
         else:
             result = SendResult(Outcome.REFUSED, reason=UNREADABLE)
         rows, again = _decide(people, unreadable, result)

@@ -7,6 +7,7 @@ awaited, so while one batch waits for its answer the next is prepared.
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import time
 from collections import Counter
@@ -21,6 +22,7 @@ import structlog
 from sqlalchemy.orm import Session
 
 from app import crypto, providers
+from app.db import AWAY
 from app.models.ledger import DispatchContent
 from app.models.people import ADDRESS_PURPOSE, SALUTATION_PURPOSE
 from app.registry import Registry
@@ -36,6 +38,7 @@ T = TypeVar("T")
 SAFE_SHARE = 0.8
 RECORD_PATIENCE = 120.0  # seconds to go on trying to write down what a provider answered
 LONGEST_BACK_OFF = 300.0
+LONGEST_QUIET = 60.0
 UNREADABLE = "unreadable address"
 
 
@@ -46,7 +49,9 @@ class Job:
     held: Claim
     left: list[Remaining]
     attempt: int | None  # already open for all of ``left`` (e-mail)
-    deadline: float  # time.monotonic()
+    deadline: float  # time.monotonic(), like those below
+    ends: float  # its time is over
+    until: float = math.inf  # begin nothing more after this
 
     def may_start(self) -> bool:
         return time.monotonic() < self.deadline
@@ -67,6 +72,10 @@ class Engine:
         self.sms = providers.sms(settings)
         self.content = lru_cache(maxsize=64)(self._content)
         self.stopping = False
+        # A provider that leaves us in doubt is left alone for a while: an outage of a minute must not
+        # put a whole dispatch in doubt.
+        self.quiet_until = dict.fromkeys(Channel, 0.0)
+        self._doubts = dict.fromkeys(Channel, 0)
 
     async def aclose(self) -> None:
         await self.email.aclose()
@@ -78,10 +87,12 @@ class Engine:
         None when nothing is ready. A job without anybody left is already closed.
         """
         deadline = self.deadline()
+        channels = [c for c in Channel if time.monotonic() >= self.quiet_until[c]]
         with self.sessions.begin() as session:
-            held = claims.claim(session, lanes=lanes, channels=list(Channel), lease_seconds=self.lease)
+            held = claims.claim(session, lanes=lanes, channels=channels, lease_seconds=self.lease)
             if held is None:
                 return None
+            ends = deadline + held.seconds_left - self.lease * SAFE_SHARE
             checked = claims.check(session, held)
             left = self.settle(session, held, checked)
             if not held.running or held.expired:
@@ -96,11 +107,19 @@ class Engine:
                 attempt = self.open(session, held, left, self.email.name)
                 if attempt is None:  # stopped or expired at this very moment: the next claim will say so
                     results.release(session, held, done=False)
-                    return Job(held, [], None, deadline)
+                    return Job(held, [], None, deadline, ends)
             if not left:
                 results.release(session, held, done=True)
                 recovery.finish(session, held.dispatch)
-            return Job(held, left, attempt, deadline)
+            return Job(held, left, attempt, deadline, ends)
+
+    def heard(self, channel: Channel, *, doubtful: bool) -> None:
+        """What the last call to a provider told: after each doubt in a row a longer silence, up to a minute."""
+        self._doubts[channel] = self._doubts[channel] + 1 if doubtful else 0
+        if doubtful:
+            pause = min(LONGEST_QUIET, 2.0 ** (self._doubts[channel] - 1))
+            self.quiet_until[channel] = time.monotonic() + pause
+            log.warning("provider_in_doubt", channel=str(channel), quiet_seconds=pause)
 
     def deadline(self) -> float:
         """The last monotonic moment to start a call, were the lease taken now."""
@@ -140,7 +159,7 @@ class Engine:
             try:
                 with self.sessions.begin() as session:
                     return write(session)
-            except (sa.exc.OperationalError, sa.exc.InterfaceError) as error:
+            except AWAY as error:
                 if time.monotonic() - began > RECORD_PATIENCE:
                     raise
                 log.warning("record_waits", what=what, error=type(error.orig).__name__)

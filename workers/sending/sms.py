@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 import structlog
 from sqlalchemy.orm import Session
 
-from app.models.ledger import WINDOW_SIZE
+from app.models.ledger import BACKLOG_SECONDS, WINDOW_SIZE
 from app.models.people import ContactPoint
 from app.services import inbound
 from app.services.ledger import attempts, results
@@ -24,8 +24,6 @@ from workers.sending.engine import UNREADABLE, Engine, Job, worst
 
 log = structlog.get_logger(__name__)
 
-# Half of the most that may wait at a provider, so that a window on top of it stays below 5 s.
-BACKLOG_SECONDS = 2.5
 MOST_VALIDITY = 36_000
 
 
@@ -47,6 +45,9 @@ async def send_sms(engine: Engine, job: Job) -> None:
     delay: float | None = None
     progress = False
     while left:
+        if engine.stopping or time.monotonic() > job.until:
+            delay = delay or 0.0
+            break
         people, rest = left[:size], left[size:]
         job.deadline = engine.deadline()
         window = await engine.record("window", lambda s, p=people: _open(engine, s, held, p))  # type: ignore[misc]
@@ -55,6 +56,7 @@ async def send_sms(engine: Engine, job: Job) -> None:
             break
         if window.come_back is not None:
             delay = max(delay or 0.0, window.come_back)
+            progress = True  # to wait for one's turn is no failure
             break
         left = rest
         if window.attempt is None:
@@ -66,7 +68,10 @@ async def send_sms(engine: Engine, job: Job) -> None:
         if again:
             delay = max(delay or 0.0, engine.back_off(held, wait))
         await engine.record("result", _writer(engine, held, window.attempt, sent, rows, again))
-        if again:  # the provider asked us to wait, or is out of reach: the next window would fare alike
+        doubtful = all(result.outcome is Outcome.IN_DOUBT for _, result in sent)
+        engine.heard(held.channel, doubtful=doubtful)
+        if again or (doubtful and left):  # asked to wait, or out of reach: the next window would fare alike
+            delay = delay or 0.0
             break
     await engine.record(
         "release",
@@ -88,10 +93,10 @@ def _open(engine: Engine, session: Session, held: Claim, people: Sequence[Remain
     attempt = engine.open(session, held, left, engine.sms.name)
     if attempt is None:
         return Window(left, lost=True)
-    free_at = attempts.take_turn(session, held.sender_id, held.segments * len(left), BACKLOG_SECONDS)
-    if free_at is not None:
+    wait = attempts.take_turn(session, held.sender_id, held.segments * len(left), BACKLOG_SECONDS)
+    if wait is not None:
         point.rollback()
-        return Window(left, come_back=max(0.05, (free_at - datetime.now(UTC)).total_seconds()))
+        return Window(left, come_back=max(0.05, wait))
     return Window(left, attempt)
 
 
@@ -111,17 +116,23 @@ async def _send_window(engine: Engine, job: Job, attempt: int, people: Sequence[
             log.exception("sms_send_failed", dispatch=str(held.dispatch), batch=held.batch)
             return person, SendResult(Outcome.IN_DOUBT, reason=type(error).__name__, retryable=False)
 
-    return list(await asyncio.gather(*map(one, people, messages(engine, held, attempt, people))))
+    return list(
+        await asyncio.gather(
+            *map(one, people, messages(engine, held, attempt, people, job.ends - time.monotonic()))
+        )
+    )
 
 
 def messages(
-    engine: Engine, held: Claim, attempt: int, people: Sequence[Remaining]
+    engine: Engine, held: Claim, attempt: int, people: Sequence[Remaining], seconds_left: float
 ) -> list[SmsMessage | None]:
-    """What these people are sent, in their order; None for a number that does not open."""
+    """What these people are sent, in their order; None for a number that does not open.
+
+    ``seconds_left`` of the batch's time: the provider is to drop what it could not pass on by then.
+    """
     kept = engine.content(held.dispatch, str(held.channel), held.language, held.sender_kind)
     stop = engine.signer.batch(links.STOP, held.dispatch, base_url=engine.public_url)
-    validity = int((held.expires_at - datetime.now(UTC)).total_seconds())
-    validity = max(1, min(MOST_VALIDITY, validity))
+    validity = max(1, min(MOST_VALIDITY, int(seconds_left)))
     made: list[SmsMessage | None] = []
     for person, number, name in zip(people, *engine.open_values(people), strict=True):
         if number is None:

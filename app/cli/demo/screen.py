@@ -24,7 +24,7 @@ class Line:
 
     @property
     def good(self) -> bool:
-        return self.balance.balances and not self.problems and not self.twice
+        return self.balance.balances and not self.balance.waiting and not self.problems and not self.twice
 
 
 def progress_table(names: dict[str, str], rows: Sequence[Progress], note: str) -> Table:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 import uuid
 from collections.abc import Callable
@@ -18,14 +19,16 @@ from rich.live import Live
 from app import migrate
 from app.audit.verify import verify
 from app.cli.demo import screen, story
-from app.cli.stack import PATIENCE, SandboxHandle, Stack, answers, free_port, wait_until
+from app.cli.stack import PATIENCE, SandboxHandle, Stack, free_port, taken, wait_until
 from app.models.consent import Suppression
 from app.models.ledger import Dispatch
 from app.models.people import ContactPoint
 from app.registry import Registry, open_registry
 from app.services import alerts, areas, dispatch, reports
+from app.services.errors import Conflict
 from app.services.ledger import check
 from config.fields import Part
+from config.settings import Settings
 from messaging.sandbox import judge
 from messaging.types import Channel
 
@@ -52,12 +55,15 @@ class Show:
     @classmethod
     def prepare(cls, console: Console) -> Show:
         """Servers, tables, London and the site's address; nothing is sent yet."""
+        # Its workers hand whatever waits to the sandbox: they must never meet anybody's real alerts.
+        if not Settings.load(os.environ).embedded:
+            raise Conflict("The demo runs on servers of its own: unset the database URLs and REDIS_URL.")
         registry = open_registry(part=Part.APP)
         migrate.upgrade(registry.settings.owner_database_url)
         folder = registry.settings.local_dir / "demo"
         folder.mkdir(parents=True, exist_ok=True)
         port = registry.settings.web_port
-        if answers(f"http://127.0.0.1:{port}/"):
+        if taken(port):
             console.print(f"Port {port} is taken: the site takes another one.")
             port = free_port()
         site = f"http://127.0.0.1:{port}"
@@ -76,12 +82,12 @@ class Show:
             for n in story.sender_addresses(lane)
         ]
         wanted = self.registry.settings.sandbox_port
-        port = 0 if answers(f"http://127.0.0.1:{wanted}/") else wanted
+        port = 0 if wanted and taken(wanted) else wanted
         self.sandbox = self.stack.sandbox(self.site, *rates, port=port)
         self.stack.site(int(self.site.rpartition(":")[2]), workers=2)
 
     def open_workers(self) -> None:
-        for kind in ("urgent", "bulk", "receipts", "scheduler", "sealer"):
+        for kind in ("urgent", "bulk", "receipts", "back", "scheduler", "sealer"):
             self.stack.worker(kind)
         self.stack.worker("bulk", "bulk-2")
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
@@ -23,7 +21,7 @@ _OPEN = sa.text(
     SELECT m.dispatch_id, m.n,
         1 + coalesce((SELECT max(a.n) FROM attempts a WHERE a.dispatch_id = m.dispatch_id AND a.batch_n = m.n), 0),
         :provider, m.sender_id, :first, :last, m.lease_token
-    FROM mine m JOIN dispatches d ON d.id = m.dispatch_id AND d.state = 'running'
+    FROM mine m JOIN dispatches d ON d.id = m.dispatch_id AND d.state <> 'stopped'
     RETURNING n
     """
 )
@@ -62,21 +60,20 @@ _PACE = sa.text(
     RETURNING p.free_at
     """
 )
-_FREE_AT = sa.text(
-    "SELECT free_at - make_interval(secs => :backlog) FROM sender_pace WHERE sender_id = :sender"
+_WAIT = sa.text(
+    "SELECT CAST(extract(epoch FROM free_at - clock_timestamp()) AS float8) - :backlog "
+    "FROM sender_pace WHERE sender_id = :sender"
 )
 
 
-def take_turn(session: Session, sender_id: int, segments: int, backlog_seconds: float) -> datetime | None:
+def take_turn(session: Session, sender_id: int, segments: int, backlog_seconds: float) -> float | None:
     """Reserve a place in the sender's queue at the provider, shared by all workers.
 
-    None when granted. Otherwise the time to come back: the provider would already hold
-    ``backlog_seconds`` of messages, and an urgent alert or a STOP must not wait behind more.
+    None when granted. Otherwise the seconds until it is worth asking again: the provider would
+    already hold ``backlog_seconds`` of messages, and an urgent alert or a STOP must not wait behind more.
     """
     values = {"segments": segments, "sender": sender_id, "backlog": backlog_seconds}
     if session.execute(_PACE, values).one_or_none() is not None:
         return None
-    free_at: datetime = session.execute(
-        _FREE_AT, {"sender": sender_id, "backlog": backlog_seconds}
-    ).scalar_one()
-    return free_at
+    wait: float = session.execute(_WAIT, {"sender": sender_id, "backlog": backlog_seconds}).scalar_one()
+    return max(0.0, wait)

@@ -14,6 +14,7 @@ from uuid import UUID, uuid4
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from app.models.ledger import BACKLOG_SECONDS
 from messaging.types import Channel, DeliveryStatus
 
 
@@ -40,6 +41,7 @@ class Claim:
     sender_kind: str
     segments: int  # per message
     rate: float  # segments per second of the sender
+    seconds_left: float  # of its time, by the database's clock
 
 
 class Remaining(NamedTuple):
@@ -57,6 +59,11 @@ _CLAIM = sa.text(
     WITH next AS (
         SELECT dispatch_id, n FROM batches
         WHERE state = 'waiting' AND lane = ANY(:lanes) AND channel = ANY(:channels) AND not_before <= now()
+          -- A sender whose queue is full must not be claimed in vain, before batches that could go.
+          AND (NOT EXISTS (
+                  SELECT 1 FROM sender_pace p WHERE p.sender_id = batches.sender_id
+                    AND p.free_at > clock_timestamp() + make_interval(secs => :backlog))
+              OR EXISTS (SELECT 1 FROM dispatches s WHERE s.id = batches.dispatch_id AND s.state = 'stopped'))
         ORDER BY lane, n, dispatch_id
         LIMIT 1 FOR UPDATE SKIP LOCKED
     )
@@ -66,8 +73,9 @@ _CLAIM = sa.text(
     FROM next, dispatches d, senders s
     WHERE b.dispatch_id = next.dispatch_id AND b.n = next.n AND d.id = b.dispatch_id AND s.id = b.sender_id
     RETURNING b.dispatch_id, b.n, b.channel, b.language, b.controller_id, d.topic, b.urgency, b.size, b.tries,
-        b.expires_at, d.state = 'running', b.expires_at <= clock_timestamp(), b.lease_token,
-        s.id, s.address, s.display_name, s.kind, b.reserved_segments / b.size, s.segments_per_second
+        b.expires_at, d.state <> 'stopped', b.expires_at <= clock_timestamp(), b.lease_token,
+        s.id, s.address, s.display_name, s.kind, b.reserved_segments / b.size, s.segments_per_second,
+        CAST(extract(epoch FROM b.expires_at - clock_timestamp()) AS float8)
     """
 )
 
@@ -78,7 +86,13 @@ def claim(
     """The next waiting batch of these lanes, urgent first, or None. Skips what others hold."""
     row = session.execute(
         _CLAIM,
-        {"lanes": list(lanes), "channels": list(channels), "token": uuid4(), "lease": lease_seconds},
+        {
+            "lanes": list(lanes),
+            "channels": list(channels),
+            "token": uuid4(),
+            "lease": lease_seconds,
+            "backlog": BACKLOG_SECONDS,
+        },
     ).one_or_none()
     if row is None:
         return None

@@ -5,7 +5,10 @@ from __future__ import annotations
 from uuid import UUID
 
 import sqlalchemy as sa
+import structlog
 from sqlalchemy.orm import Session
+
+log = structlog.get_logger(__name__)
 
 _ABANDONED = sa.text(
     """
@@ -14,31 +17,28 @@ _ABANDONED = sa.text(
     ORDER BY lease_until LIMIT :most FOR UPDATE SKIP LOCKED
     """
 )
+# Closed first: proof of a late worker that comes now waits for us, and then finds its people in doubt.
 # Whoever lies in an open attempt and has no row may have been written to: in doubt, never again.
 _DOUBT = sa.text(
     """
     WITH open AS (
-        SELECT n, ordinal_from, ordinal_to FROM attempts
+        UPDATE attempts SET closed_at = clock_timestamp(), outcome = 'in_doubt', reason = 'worker lost'
         WHERE dispatch_id = :dispatch AND batch_n = :batch AND closed_at IS NULL
+        RETURNING n, ordinal_from, ordinal_to
     ), ins AS (
         INSERT INTO deliveries (dispatch_id, contact_id, batch_n, ordinal, attempt_n, status, reason)
-        SELECT :dispatch, u.contact_id, :batch, u.ordinal, open.n, 10, 'worker lost'
+        SELECT DISTINCT ON (u.contact_id) :dispatch, u.contact_id, :batch, u.ordinal, open.n, 10, 'worker lost'
         FROM batches b
         CROSS JOIN LATERAL unnest(b.contact_ids) WITH ORDINALITY AS u(contact_id, ordinal)
         JOIN open ON u.ordinal BETWEEN open.ordinal_from AND open.ordinal_to
         WHERE b.dispatch_id = :dispatch AND b.n = :batch
+        ORDER BY u.contact_id, open.n DESC
         ON CONFLICT (dispatch_id, contact_id) DO UPDATE
             SET status = 10, attempt_n = excluded.attempt_n, reason = excluded.reason, at = now()
             WHERE deliveries.status = 0
         RETURNING 1
     )
     SELECT count(*) FROM ins
-    """
-)
-_CLOSE = sa.text(
-    """
-    UPDATE attempts SET closed_at = clock_timestamp(), outcome = 'in_doubt', reason = 'worker lost'
-    WHERE dispatch_id = :dispatch AND batch_n = :batch AND closed_at IS NULL
     """
 )
 _FREE = sa.text(
@@ -54,9 +54,13 @@ def recover(session: Session, most: int = 50) -> list[tuple[UUID, int, int]]:
     recovered = []
     for dispatch, batch in session.execute(_ABANDONED, {"most": most}).all():
         values = {"dispatch": dispatch, "batch": batch}
-        doubt = session.execute(_DOUBT, values).scalar_one()
-        session.execute(_CLOSE, values)
-        session.execute(_FREE, values | {"doubt": doubt})
+        try:
+            with session.begin_nested():
+                doubt = session.execute(_DOUBT, values).scalar_one()
+                session.execute(_FREE, values | {"doubt": doubt})
+        except sa.exc.ProgrammingError:  # one batch that cannot be recovered must not stop all others
+            log.exception("batch_not_recovered", dispatch=str(dispatch), batch=batch)
+            continue
         recovered.append((dispatch, batch, doubt))
     return recovered
 

@@ -53,7 +53,9 @@ class Written:
 _INSERT = sa.text(
     """
     INSERT INTO deliveries (dispatch_id, contact_id, batch_n, ordinal, attempt_n, status, reason, provider_ref)
-    SELECT :dispatch, r.contact_id, :batch, r.ordinal, :attempt, r.status, r.reason, r.provider_ref
+    SELECT :dispatch, r.contact_id, :batch, r.ordinal, :attempt, r.status, r.reason,
+        -- Of somebody erased meanwhile no name at a provider may come back.
+        CASE WHEN EXISTS (SELECT 1 FROM contact_points c WHERE c.id = r.contact_id) THEN r.provider_ref END
     FROM unnest(CAST(:contacts AS bigint[]), CAST(:ordinals AS smallint[]), CAST(:statuses AS smallint[]),
                 CAST(:reasons AS text[]), CAST(:refs AS text[]))
         AS r(contact_id, ordinal, status, reason, provider_ref)
@@ -81,7 +83,8 @@ _MOVE = sa.text(
         ORDER BY d.contact_id FOR UPDATE OF d
     )
     UPDATE deliveries d
-    SET status = new.status, reason = new.reason, provider_ref = new.provider_ref, attempt_n = :attempt, at = now()
+    SET status = new.status, reason = new.reason, attempt_n = :attempt, at = now(), provider_ref =
+        CASE WHEN EXISTS (SELECT 1 FROM contact_points c WHERE c.id = d.contact_id) THEN new.provider_ref END
     FROM new JOIN was ON was.contact_id = new.contact_id
     WHERE d.dispatch_id = :dispatch AND d.contact_id = new.contact_id
     RETURNING was.status, new.status

@@ -6,6 +6,8 @@ nothing: mail programs and scanners open links by themselves.
 
 from __future__ import annotations
 
+from ipaddress import ip_address
+
 import structlog
 from flask import Blueprint, Response, make_response, render_template, request
 
@@ -53,8 +55,10 @@ def _withdraw(target: LinkTarget) -> None:
 
 
 def _origin() -> str:
+    """The caller's network; ``web`` where only our own proxy's address is to be seen."""
+    address = request.remote_addr or ""
     try:
-        return network_prefix(request.remote_addr or "")
+        return "web" if ip_address(address).is_private else network_prefix(address)
     except ValueError:
         return "web"
 

@@ -200,10 +200,14 @@ def test_roles_and_database_are_made_once_per_cluster(tmp_path: Path) -> None:
         }
         environ = {n: f"postgresql+psycopg://{r}:p%40ss-{r}@{address}/fresh" for n, r in names.items()}
         environ |= {"REDIS_URL": found.redis_url}
-        words = ["db", "roles", "--admin-url", found.admin_database_url]
+        environ |= {"ADMIN_DATABASE_URL": found.admin_database_url}
+        words = ["db", "roles"]
         for _ in range(2):
             result = CliRunner().invoke(main, words, env=environ)
             assert result.exit_code == 0, result.output
+        seen = CliRunner().invoke(main, [*words, "--admin-url", found.admin_database_url], env=environ)
+        assert seen.exit_code == 2
+        assert "can be read by others" in seen.output
         assert CliRunner().invoke(main, ["db", "upgrade"], env=environ).exit_code == 0
     finally:
         client.stop(folder)
