@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import time
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import IO
 
@@ -64,7 +65,7 @@ def remembered_port(file: Path) -> int:
     return port
 
 
-class Server:
+class Server(ABC):
     """One server process. Its lock file is held by it and its children, through an inherited descriptor."""
 
     name = "server"
@@ -130,11 +131,13 @@ class Server:
             else:
                 return lock
 
+    @abstractmethod
     def _spawn(self, lock: IO[bytes], log: IO[bytes]) -> subprocess.Popen[bytes]:
-        raise NotImplementedError
+        """Start the program, which inherits ``lock``."""
 
+    @abstractmethod
     def _ready(self) -> bool:
-        raise NotImplementedError
+        """Whether it answers."""
 
 
 class Postgres(Server):

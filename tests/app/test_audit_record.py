@@ -56,14 +56,14 @@ def test_an_entry_of_the_least_has_the_time_of_the_database(session: Session) ->
 
 def test_every_kind_of_actor_and_of_processing_can_be_recorded(session: Session) -> None:
     for kind in ActorKind:
-        record(session, event="alert:draft", subject="alert:1", actor=Actor(kind))
+        assert record(session, event="alert:draft", subject="alert:1", actor=Actor(kind))
     for s62 in S62:
-        record(session, event="alert:draft", subject="alert:1", actor=SYSTEM, s62=s62)
+        assert record(session, event="alert:draft", subject="alert:1", actor=SYSTEM, s62=s62)
 
 
 def test_every_registered_event_can_be_recorded(session: Session) -> None:
     for event in EVENTS:
-        record(session, event=event, subject=f"{event.partition(':')[0]}:1", actor=SYSTEM)
+        assert record(session, event=event, subject=f"{event.partition(':')[0]}:1", actor=SYSTEM)
 
 
 def test_an_event_that_is_not_registered_is_a_mistake(session: Session) -> None:
