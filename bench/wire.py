@@ -97,7 +97,7 @@ async def requests(engine: Engine, dispatch: UUID, mine: int, processes: int) ->
         ).all():
             held = Claim(
                 dispatch, n, Channel(channel), language, controller, topic, urgency, size, 1, expires,
-                True, False, dispatch, *sender,
+                True, False, dispatch, *sender, seconds_left=3_600.0,
             )  # fmt: skip
             people = [Remaining(*row) for row in session.execute(_PEOPLE, {"dispatch": dispatch, "batch": n})]
             tap = taps[held.channel]
