@@ -95,9 +95,9 @@ async def requests(engine: Engine, dispatch: UUID, mine: int, processes: int) ->
         for n, channel, language, controller, topic, urgency, size, expires, *sender in session.execute(
             _BATCHES, share
         ).all():
-            held = Claim(
+            held = Claim(  # type: ignore[call-arg]  # the row's last six columns fit its last fields but one
                 dispatch, n, Channel(channel), language, controller, topic, urgency, size, 1, expires,
-                True, False, dispatch, *sender, seconds_left=3_600.0,
+                True, False, dispatch, *sender, 3_600.0,
             )  # fmt: skip
             people = [Remaining(*row) for row in session.execute(_PEOPLE, {"dispatch": dispatch, "batch": n})]
             tap = taps[held.channel]

@@ -1,0 +1,26 @@
+"""The fan-out benchmark itself runs, small, and judges by the sandbox's log."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("channel", ["email", "sms"])
+def test_a_small_fan_out_ends_with_one_line_and_nobody_lost_or_twice(channel: str, tmp_path: Path) -> None:
+    words = ["-m", "bench.fanout", "--n", "2000", "--channel", channel, "--results", str(tmp_path)]
+    done = subprocess.run([sys.executable, *words], cwd=PROJECT, capture_output=True, text=True, timeout=180)
+    assert done.returncode == 0, done.stderr[-2000:]
+    line = json.loads(done.stdout.splitlines()[-1])
+    assert (line["bench"], line["channel"], line["n"]) == ("fanout", channel, 2000)
+    assert (line["lost"], line["twice"]) == (0, 0)
+    assert line["per_second"] > 0
+    assert line["wire_per_second"] > 0
+    assert [json.loads(kept) for kept in (tmp_path / "fanout.jsonl").read_text().splitlines()] == [line]
