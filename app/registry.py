@@ -18,11 +18,16 @@ from app.models import (  # noqa: F401
     alerts,
     areas,
     audit,
+    confirmations,
     consent,
     ledger,
     organisations,
     people,
     receipts,
+    replies,
+    service_messages,
+    staff,
+    teams,
 )
 from config.fields import Part
 from config.settings import Settings

@@ -9,7 +9,9 @@ from __future__ import annotations
 import base64
 import binascii
 import dataclasses
+import re
 from collections.abc import Callable, Mapping
+from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -101,6 +103,13 @@ def whole(least: int, most: int) -> Callable[[str], int]:
         return int(value)
 
     return parse
+
+
+def pence(value: str) -> Decimal:
+    """An amount of money in pence, with up to four decimal places."""
+    if not re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,4})?", value, re.ASCII):
+        raise ValueError("must be an amount in pence like 4 or 3.75")
+    return Decimal(value)
 
 
 def folder(value: str) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -131,6 +132,24 @@ class Settings:
         fields.regions, "GB", parts=_SENDERS,
     )  # fmt: skip
 
+    # Codes: what keeps strangers from filling inboxes and running up the bill
+    codes_per_network: int = setting(
+        "CODES_PER_NETWORK", "Most confirmation codes that one network (/24 or /48) may ask for in an hour",
+        fields.whole(1, 100_000), "30", parts=_SENDERS,
+    )  # fmt: skip
+    codes_per_hour: int = setting(
+        "CODES_PER_HOUR", "Most confirmation codes that everybody together may ask for in an hour",
+        fields.whole(1, 1_000_000), "2000", parts=_SENDERS,
+    )  # fmt: skip
+    codes_pence_per_day: int = setting(
+        "CODES_PENCE_PER_DAY", "Most pence spent in a day on texts that nobody has paid for by confirming: codes, help",
+        fields.whole(0, 10_000_000), "5000", parts=_SENDERS,
+    )  # fmt: skip
+    sms_segment_pence: Decimal = setting(
+        "SMS_SEGMENT_PENCE", "What one segment of a text costs, in pence: for the costs that officers see",
+        fields.pence, "4", parts=_SENDERS,
+    )  # fmt: skip
+
     # Sending
     lease_seconds: int = setting(
         "LEASE_SECONDS", "How long a worker holds a batch, in seconds", fields.whole(5, 3600), "60"
@@ -152,6 +171,10 @@ class Settings:
     )
     web_host: str = setting("WEB_HOST", "Address that the site listens on", fields.text, "127.0.0.1")
     web_port: int = setting("WEB_PORT", "Port that the site listens on", fields.whole(1, 65535), "8000")
+    proxies: int = setting(
+        "PROXIES", "How many proxies of your own stand before the site: so many forwarded addresses are believed",
+        fields.whole(0, 5), "0", parts=(Part.APP,),
+    )  # fmt: skip
     web_workers: int = setting("WEB_WORKERS", "Processes of the site", fields.whole(1, 64), "2")
     web_threads: int = setting(
         "WEB_THREADS", "Threads of each process; more than 4 make it slower", fields.whole(2, 4), "4"
