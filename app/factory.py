@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
 from flask import Flask
+from werkzeug.middleware.proxy_fix import ProxyFix
 
 from app import logs
 from app.registry import Registry, open_registry
-from app.web import context, envelope, errors, health
+from app.web import context, envelope, errors, frame, guards, health, static_files
 from app.web.hooks import sendgrid, twilio
-from app.web.public import ward
-from app.web.resident import leave
+from app.web.officer import compose, inbox, progress, sign_in
+from app.web.public import about, alerts, area, ward
+from app.web.resident import leave, manage, reply, subscribe
 from config.fields import Part
 
 LARGEST_REQUEST = 64 * 1024  # bytes; the webhooks allow themselves more
+
+PARTS = (
+    *(health.pages, twilio.hooks, sendgrid.hooks),
+    *(ward.pages, area.pages, alerts.pages, about.pages),
+    *(subscribe.pages, manage.pages, leave.pages, reply.pages),
+    *(sign_in.pages, compose.pages, progress.pages, inbox.pages),
+)
 
 
 def create_app(registry: Registry | None = None) -> Flask:
@@ -22,23 +33,27 @@ def create_app(registry: Registry | None = None) -> Flask:
     if registry is None:
         registry = open_registry(part=Part.APP)
         logs.set_up(registry.settings.log_level, registry.settings.log_format)
-    app = Flask("app.web")
+    app = Flask("app.web", static_folder=None)
     app.config.update(
         DEBUG=False,
         MAX_CONTENT_LENGTH=LARGEST_REQUEST,
         MAX_FORM_MEMORY_SIZE=LARGEST_REQUEST,
-        MAX_FORM_PARTS=100,
-        SEND_FILE_MAX_AGE_DEFAULT=3600,
+        MAX_FORM_PARTS=1_000,
+        PREFERRED_URL_SCHEME=urlsplit(registry.settings.public_url).scheme,
     )
     # A path with two slashes would be answered by a redirect made from whatever Host was sent.
     app.url_map.merge_slashes = False
-    app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     context.install(app, registry)
+    static_files.install(app)
+    frame.install(app)
     envelope.install(app, registry.settings)
+    guards.install(app)
     errors.install(app)
-    for part in (health.pages, twilio.hooks, sendgrid.hooks, leave.pages, ward.pages):
+    if registry.settings.proxies:
+        app.wsgi_app = ProxyFix(  # type: ignore[method-assign]
+            app.wsgi_app, x_for=registry.settings.proxies, x_proto=0, x_host=0, x_port=0, x_prefix=0
+        )
+    for part in PARTS:
         app.register_blueprint(part)
-    # Compiled once, before gunicorn forks: the workers share them.
-    for name in app.jinja_env.list_templates():
-        app.jinja_env.get_template(name)
+    frame.warm(app)
     return app

@@ -12,6 +12,7 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from app.embedded import client
 from app.embedded.state import EmbeddedError
+from app.services.errors import Missing
 from app.web import context
 
 log = structlog.get_logger(__name__)
@@ -21,11 +22,16 @@ WORDS = {
         "That request could not be read",
         "Something in it is not as it should be. Go back and try again.",
     ),
+    403: (
+        "That form is not ours",
+        "It came from another site, so nothing was changed. Open the page here and use the form on it.",
+    ),
     404: (
         "Page not found",
         "If you typed the address, check that it is right. If you copied it, check that you copied all of it.",
     ),
     405: ("This page does not do that", "Go back to the page before and use the form there."),
+    410: ("This is no longer here", "It was meant for a short time."),
     413: ("That is too much", "What was sent is larger than this page accepts."),
     415: ("That is not a form", "This page accepts only what its own form sends."),
     429: ("Too many requests", "Wait a minute, then try again."),
@@ -57,10 +63,16 @@ def page(status: int, title: str | None = None, words: str | None = None) -> Res
 def install(app: Flask) -> None:
     """Answer every error of ``app`` by a page of ours."""
     app.register_error_handler(HTTPException, _http)
+    app.register_error_handler(Missing, _missing)
     app.register_error_handler(sa.exc.OperationalError, _database_away)
     app.register_error_handler(sa.exc.InterfaceError, _database_away)
     app.register_error_handler(sa.exc.TimeoutError, _database_away)
     app.register_error_handler(Exception, _unexpected)
+
+
+def _missing(error: Missing) -> Response:
+    """What is not there, and what may not be seen: the two look alike."""
+    return page(404)
 
 
 def _http(error: HTTPException) -> AnyResponse:

@@ -7,19 +7,21 @@ import structlog
 from flask import Blueprint, Response, jsonify
 
 from app import queue
-from app.web import context
+from app.web import context, guards
 
 log = structlog.get_logger(__name__)
 pages = Blueprint("health", __name__, url_prefix="/health")
 
 
 @pages.get("/live")
+@guards.anyone
 def live() -> Response:
     """This process answers; nothing else is looked at."""
     return jsonify(status="ok")
 
 
 @pages.get("/ready")
+@guards.anyone
 def ready() -> tuple[Response, int]:
     """503 while the database is away. The queue is only a doorbell: without it we are slower, not down."""
     database = _database()

@@ -9,7 +9,7 @@ from flask import Blueprint, request
 from werkzeug.exceptions import Forbidden
 
 from app.services import receipts
-from app.web import context
+from app.web import context, guards
 from app.web.hooks import bell, body
 from messaging.providers.sendgrid_hooks import SignatureChecker
 
@@ -18,6 +18,7 @@ hooks = Blueprint("sendgrid", __name__, url_prefix="/hooks/sendgrid")
 
 
 @hooks.post("/events")
+@guards.signed
 def events() -> tuple[str, int]:
     """A batch of events: the signature covers the raw bytes, and they are kept as they came."""
     raw = body.read()

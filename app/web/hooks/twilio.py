@@ -10,7 +10,7 @@ from werkzeug.datastructures import MultiDict
 from werkzeug.exceptions import Forbidden
 
 from app.services import receipts
-from app.web import context
+from app.web import context, guards
 from app.web.hooks import bell, body
 from messaging.providers import twilio_hooks
 from messaging.providers.twilio import CALLBACK_OVERRIDES
@@ -23,6 +23,7 @@ _NO_REPLY = '<?xml version="1.0" encoding="UTF-8"?><Response/>'
 
 
 @hooks.post("/status")
+@guards.signed
 def status() -> tuple[str, int]:
     """A status callback: kept as it came, with our reference of the message."""
     form = _genuine(CALLBACK_OVERRIDES)
@@ -32,6 +33,7 @@ def status() -> tuple[str, int]:
 
 
 @hooks.post("/inbound")
+@guards.signed
 def inbound() -> Response:
     """A text that somebody sent us: kept, and answered by nothing (Twilio itself confirms STOP)."""
     form = _genuine()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator
+import html
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
@@ -15,8 +17,10 @@ from flask.testing import FlaskClient
 from twilio.request_validator import RequestValidator
 from werkzeug.test import TestResponse
 
+from app.db import utc_now
 from app.factory import create_app
 from app.registry import Registry
+from app.services import sessions
 from tests.conftest import Database
 
 TOKEN = "the token of the tests"
@@ -65,11 +69,39 @@ class Site:
             },
         )
 
+    def fields(self, page: str) -> dict[str, str]:
+        """The hidden fields of a page's last form that has a token: what a browser would send along."""
+        forms = [f for f in re.findall(r"<form\b.*?</form>", page, re.DOTALL) if 'name="form_token"' in f]
+        assert forms, "the page has no form with a token"
+        hidden = re.findall(r'<input[^>]*type="hidden"[^>]*>', forms[-1])
+        pairs = ((_attribute(tag, "name"), _attribute(tag, "value")) for tag in hidden)
+        return {name: value for name, value in pairs if name}
+
+    def submit(
+        self, path: str, data: Mapping[str, object] | None = None, *, page: str | None = None, **more: object
+    ) -> TestResponse:
+        """Fill in the form of a page and post it to ``path``, as a browser does. ``page``: where the form stands."""
+        shown = self.client.get(page or path)
+        assert shown.status_code == 200, (page or path, shown.status_code, shown.headers.get("Location"))
+        return self.client.post(path, data={**self.fields(shown.text), **(data or {})}, **more)  # type: ignore[arg-type]
+
+    def enter(self, **who: object) -> None:
+        """A browser that is signed in: ``staff=`` a Staff row, or ``contact_id=``."""
+        with self.registry.sessions.begin() as session:
+            token = sessions.begin(session, now=utc_now(), **who)  # type: ignore[arg-type]
+        secure = self.registry.settings.public_url.startswith("https")
+        self.client.set_cookie("__Host-wardlink" if secure else "wardlink", token, secure=secure)
+
     def events(self) -> list[tuple[str, str]]:
         """The raw events that are kept: (source, body)."""
         with self.registry.sessions() as session:
             rows = session.execute(sa.text("SELECT source, body FROM raw_events ORDER BY id"))
             return [(source, body) for source, body in rows]
+
+
+def _attribute(tag: str, name: str) -> str:
+    found = re.search(rf'\b{name}="([^"]*)"', tag)
+    return html.unescape(found[1]) if found else ""
 
 
 def open_site(database: Database, **changes: str) -> Site:

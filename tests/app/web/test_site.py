@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import re
 from html.parser import HTMLParser
 
@@ -10,7 +11,7 @@ import sqlalchemy as sa
 from structlog.testing import capture_logs
 
 from app.factory import create_app
-from app.web.envelope import CONTENT_POLICY
+from app.web import assets, envelope, guards, origin
 from tests.app.web.conftest import open_site
 
 PAGES = ["/", "/postcode?postcode=x", "/nowhere", "/s/x"]
@@ -20,12 +21,20 @@ PAGES = ["/", "/postcode?postcode=x", "/nowhere", "/s/x"]
 def test_every_answer_carries_the_security_headers(still_site, path):
     with still_site.client.get(path) as answer:
         assert answer.status_code
-    assert answer.headers["Content-Security-Policy"] == CONTENT_POLICY
-    assert "unsafe" not in CONTENT_POLICY
+        found = re.search(r'<script nonce="([^"]+)">', answer.text)
+    policy = answer.headers["Content-Security-Policy"]
+    assert policy == envelope.content_policy(found and found[1])
+    assert (found is None) == (answer.mimetype != "text/html")
+    assert "unsafe" not in policy
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
     assert answer.headers["Referrer-Policy"] == "no-referrer"
     assert "max-age" in answer.headers["Strict-Transport-Security"]
     assert re.fullmatch("[0-9a-f]{32}", answer.headers["X-Request-Id"])
+
+
+def test_the_nonce_of_a_page_is_never_used_again(still_site):
+    policies = {still_site.client.get("/").headers["Content-Security-Policy"] for _ in range(20)}
+    assert len(policies) == 20
 
 
 def test_a_request_id_is_ours_never_the_callers(still_site):
@@ -50,25 +59,28 @@ def test_pages_have_language_title_one_heading_labels_and_nothing_inline(still_s
     page = still_site.client.get(path).text
     outline.feed(page)
     tags = outline.tags
-    assert ("html", {"lang": "en"}) in tags
+    assert next(a["lang"] for tag, a in tags if tag == "html") == "en"
     assert re.search("<title>[^<]+ – Wardlink</title>", page)
     assert [tag for tag, _ in tags].count("h1") == 1
-    assert next(a["href"] for tag, a in tags if tag == "a") == "#main"
+    assert next(a["href"] for tag, a in tags if tag == "a") == "#main-content"
     labels = {a.get("for") for tag, a in tags if tag == "label"}
     ids = [a["id"] for _, a in tags if "id" in a]
     assert len(ids) == len(set(ids))
     for tag, attributes in tags:
-        assert tag not in {"script", "style", "iframe"}
+        assert tag not in {"style", "iframe"}
+        if tag == "script":  # the one inline script of the components' template, and files of ours
+            assert attributes.get("nonce") or (attributes["src"] or "").startswith("/static/")
         assert not any(name == "style" or name.startswith("on") for name in attributes)
-        if tag == "input":
+        if tag == "input" and attributes.get("type") != "hidden":
             assert attributes["id"] in labels
             assert set((attributes.get("aria-describedby") or "").split()) <= set(ids)
 
 
 def colours(site) -> dict[str, str]:
-    with site.client.get("/static/wardlink.css") as answer:
+    with site.client.get("/static/theme.css") as answer:
         css = answer.text
-    return dict(re.findall(r"--([a-z-]+): (#[0-9a-f]{6});", css))
+    found = dict(re.findall(r"--(?:govuk|wl)-([a-z-]+): (#[0-9a-f]{6});", css))
+    return {"white": "#ffffff", "ink": "#0b0c0c", **found}
 
 
 def luminance(colour: str) -> float:
@@ -80,12 +92,13 @@ def luminance(colour: str) -> float:
 @pytest.mark.parametrize(
     ("front", "back"),
     [
-        *((front, "paper") for front in ("ink", "soft", "link", "link-dark", "wrong", "brand", "act")),
-        *((front, "shade") for front in ("soft", "ink")),
-        ("ink", "focus"),
+        ("on-brand", "brand-colour"),
+        ("white", "success-colour"),
+        *((front, back) for front in ("link-colour", "link-hover-colour", "ink")
+          for back in ("white", "surface-background-colour", "template-background-colour")),
     ],
-)
-def test_colours_stand_out_enough_to_be_read(still_site, front, back):
+)  # fmt: skip
+def test_colours_of_the_theme_stand_out_enough_to_be_read(still_site, front, back):
     found = colours(still_site)
     light, dark = sorted((luminance(found[front]), luminance(found[back])), reverse=True)
     assert (light + 0.05) / (dark + 0.05) >= 4.5
@@ -107,6 +120,7 @@ def test_a_page_that_fails_says_sorry_and_gives_a_number_and_the_log_holds_no_va
     app = create_app(site.registry)
 
     @app.get("/fails")
+    @guards.anyone
     def fails() -> str:
         with site.registry.sessions() as session:
             session.execute(sa.text("SELECT 1 / :secret"), {"secret": "Mrs Smith"})
@@ -146,3 +160,63 @@ def test_a_site_with_its_servers_is_ready(still_site):
 def test_a_body_that_is_too_large_is_refused(still_site):
     answer = still_site.client.post("/s/x", data={"a": "b" * 100_000})
     assert answer.status_code in {404, 413}
+
+
+def test_files_are_packed_for_who_takes_that_and_kept_for_good_under_their_version(still_site):
+    page = still_site.client.get("/").text
+    path = re.search(r'href="(/static/vendor/govuk-frontend.min.css\?v=[0-9a-f]{12})"', page)[1]
+    with still_site.client.get(path, headers={"Accept-Encoding": "gzip"}) as packed:
+        assert packed.headers["Content-Encoding"] == "gzip"
+        assert packed.headers["Vary"] == "Accept-Encoding"
+        assert "immutable" in packed.headers["Cache-Control"]
+        unpacked = gzip.decompress(packed.data)
+        tag = packed.headers["ETag"]
+    for refused in ("identity", "gzip;q=0", ""):
+        with still_site.client.get(path, headers={"Accept-Encoding": refused}) as plain:
+            assert "Content-Encoding" not in plain.headers
+            assert plain.data == unpacked
+    with still_site.client.get(path.partition("?")[0]) as unversioned:
+        assert "immutable" not in unversioned.headers["Cache-Control"]
+    with still_site.client.get(path, headers={"Accept-Encoding": "gzip", "If-None-Match": tag}) as known:
+        assert (known.status_code, known.data) == (304, b"")
+    for path in ("/static/../assets.py", "/static/nothing.css", "/static/vendor/.installed", "/static/"):
+        assert still_site.client.get(path).status_code == 404
+
+
+def test_nothing_of_govuks_own_is_served(still_site):
+    with still_site.client.get("/static/vendor/govuk-frontend.min.css") as answer:
+        css = answer.text
+    for own in ("GDS Transport", "@font-face", "govuk-crest", "/assets/", "url(http", "sourceMappingURL"):
+        assert own not in css
+    page = still_site.client.get("/").text
+    assert "crown" not in page.lower()
+    assert "gov.uk" not in page.lower()
+
+
+def test_a_style_sheet_that_changed_is_not_copied_blindly():
+    for changed in ("body{}", f"@font-face{{}} x{{font:{assets.FONT}}}",
+                    f"x{{font:{assets.FONT};a:{assets.CREST};b:url(/assets/new.svg)}}"):  # fmt: skip
+        with pytest.raises(assets.AssetsError):
+            assets.without_govuk(changed)
+    assert assets.without_govuk(f"@font-face{{x}}y{{font:{assets.FONT};a:{assets.CREST}}}") == (
+        "y{font:var(--wl-font);a:none}"
+    )
+
+
+def test_forwarded_addresses_are_believed_only_of_our_own_proxies(database):
+    heard = []
+    for proxies in ("0", "1"):
+        site = open_site(database, PROXIES=proxies)
+        app = create_app(site.registry)
+
+        @app.get("/where")
+        @guards.anyone
+        def where() -> str:
+            return origin.neighbours()
+
+        try:
+            client = app.test_client()
+            heard.append(client.get("/where", headers={"X-Forwarded-For": "203.0.113.9, 198.51.100.7"}).text)
+        finally:
+            site.registry.engine.dispose()
+    assert heard == ["127.0.0.0/24", "198.51.100.0/24"]

@@ -1,0 +1,79 @@
+"""Who may ask for a page: every view says it, and one that does not is not served."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import StrEnum
+from typing import Any, TypeVar
+
+import structlog
+from flask import Flask, abort, current_app, redirect, request, url_for
+from werkzeug.wrappers import Response
+
+from app.web import csrf, errors, session
+
+log = structlog.get_logger(__name__)
+View = TypeVar("View", bound=Callable[..., Any])
+SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+class Guard(StrEnum):
+    """What a view asks of whoever calls it."""
+
+    ANYONE = "anyone"  # a POST carries a form token
+    SIGNED = "signed"  # the request is its own authority: a signed link, a provider's signature
+    RESIDENT = "resident"  # the holder of an address, by code or fresh link
+    STAFF = "staff"  # signed in with both factors
+
+
+def _mark(guard: Guard) -> Callable[[View], View]:
+    def mark(view: View) -> View:
+        view.guard = guard  # type: ignore[attr-defined]
+        return view
+
+    return mark
+
+
+anyone = _mark(Guard.ANYONE)
+signed = _mark(Guard.SIGNED)
+resident = _mark(Guard.RESIDENT)
+staff = _mark(Guard.STAFF)
+
+
+def guard_of(app: Flask, endpoint: str) -> Guard | None:
+    """The guard of a view; None when it has none, and so is not served."""
+    found: Guard | None = getattr(app.view_functions.get(endpoint), "guard", None)
+    return found
+
+
+def install(app: Flask) -> None:
+    """Ask before every view of ``app``."""
+    app.before_request(_ask)
+
+
+def _ask() -> Response | None:
+    if request.endpoint is None:
+        return None  # no such page: the routing's own error follows
+    guard = guard_of(current_app, request.endpoint)
+    if guard is None:
+        log.error("view_unguarded", endpoint=request.endpoint)
+        abort(404)
+    who = session.visitor() if guard in {Guard.RESIDENT, Guard.STAFF} else None
+    if guard is Guard.RESIDENT and (who is None or who.contact is None):
+        return redirect(url_for("manage.ask"))
+    if guard is Guard.STAFF and (who is None or who.staff_id is None):
+        return redirect(url_for("sign_in.sign_in"))
+    if request.method not in SAFE and guard is not Guard.SIGNED:
+        try:
+            csrf.check()
+        except csrf.CsrfError as error:
+            log.info("form_refused", code=error.code)
+            return _refuse(error)
+    return None
+
+
+def _refuse(error: csrf.CsrfError) -> Response:
+    if error.code == "another-site":
+        return errors.page(403)
+    words = "Nothing was changed or sent. Go back, load the page again and send the form once more."
+    return errors.page(400, "This page was open for too long", words)

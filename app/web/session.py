@@ -1,0 +1,69 @@
+"""The visitor of a request: one cookie, only for who signed in, and the row that it opens."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from flask import Response, g, request
+from sqlalchemy.orm import Session
+
+from app.audit.record import Actor, ActorKind
+from app.db import utc_now
+from app.services import sessions
+from app.services.sessions import Visitor
+from app.web import context, origin
+
+_PLAIN, _SECURE = "wardlink", "__Host-wardlink"
+
+
+def cookie_name() -> str:
+    """With https the browser itself guards the cookie by its name."""
+    return _SECURE if secure() else _PLAIN
+
+
+def secure() -> bool:
+    return context.settings().public_url.startswith("https://")
+
+
+def visitor() -> Visitor | None:
+    """Who this request comes from, looked up once. Without a cookie nothing is asked."""
+    if "visitor" not in g:
+        token = request.cookies.get(cookie_name(), "")
+        g.visitor = None
+        if token:
+            with context.transaction() as session:
+                g.visitor = sessions.find(session, token, now=utc_now())
+    found: Visitor | None = g.visitor
+    return found
+
+
+def staff_id() -> UUID:
+    """The id of the officer who asks. Only behind ``guards.staff``."""
+    found = visitor()
+    assert found is not None and found.staff_id is not None
+    return found.staff_id
+
+
+def actor() -> Actor:
+    """Who acts, for the record."""
+    found = visitor()
+    where = origin.network()
+    if found is not None and found.staff_id is not None:
+        return Actor(ActorKind.STAFF, id=str(found.staff_id), origin=where)
+    if found is not None and found.contact is not None:
+        return Actor(ActorKind.RESIDENT, id=str(found.contact.id), origin=where)
+    return Actor(ActorKind.RESIDENT, origin=where)
+
+
+def keep(response: Response, token: str) -> None:
+    """Give the browser its session."""
+    response.set_cookie(cookie_name(), token, httponly=True, secure=secure(), samesite="Lax", path="/")
+
+
+def end(session: Session, response: Response) -> None:
+    """End the visitor's session, here and in the browser."""
+    found = visitor()
+    if found is not None:
+        sessions.end(session, found.digest)
+    response.delete_cookie(cookie_name(), httponly=True, secure=secure(), samesite="Lax", path="/")
+    g.visitor = None
