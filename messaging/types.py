@@ -97,7 +97,7 @@ class EmailRecipient(NamedTuple):
 
     ordinal: int
     address: str
-    stop_url: str  # RFC 8058: https, answers POST
+    stop_url: str  # RFC 8058: https, answers POST; empty in a message of no list (a code, an answer)
     substitutions: dict[str, str]  # tag → value, complete; at most 10,000 bytes in all
     synthetic: bool
 

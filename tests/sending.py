@@ -32,6 +32,7 @@ from messaging.sandbox.settings import SandboxConfig
 from messaging.types import DeliveryStatus
 from tests.conftest import Database
 from tests.factories import ACTOR, START, TOPIC, Makes
+from workers.post import send_due
 from workers.sending.drain import drain
 from workers.sending.engine import Engine
 
@@ -87,6 +88,18 @@ class World:
             engine = Engine(self.worker)
             try:
                 return await drain(engine, lanes, seconds)
+            finally:
+                await engine.aclose()
+
+        return asyncio.run(go())
+
+    def deliver(self, *, seconds: float = 20.0) -> int:
+        """What a worker's job does for service messages: send all that are due. How many were taken in hand."""
+
+        async def go() -> int:
+            engine = Engine(self.worker)
+            try:
+                return await send_due(engine, seconds)
             finally:
                 await engine.aclose()
 

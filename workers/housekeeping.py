@@ -23,16 +23,20 @@ def keep_house() -> int:
 
 
 def _keep_house() -> int:
-    sessions = runtime.registry().sessions
+    with runtime.registry().sessions.begin() as session:
+        session.execute(sa.text("SELECT ledger_make_partitions(:months)"), {"months": MONTHS_AHEAD})
+    return sum(_purge(table, purge) for table, purge in retention.PURGES)
+
+
+def _purge(table: str, purge: retention.Purge) -> int:
+    """Delete in blocks, each in a transaction of its own, until nothing is past its time."""
     total = 0
     while True:
-        with sessions.begin() as session:
-            gone = retention.purge_raw_events(session, now=utc_now())
+        with runtime.registry().sessions.begin() as session:
+            gone = purge(session, now=utc_now())
         total += gone
         if gone < retention.MOST:
             break
-    with sessions.begin() as session:
-        session.execute(sa.text("SELECT ledger_make_partitions(:months)"), {"months": MONTHS_AHEAD})
     if total:
-        log.info("raw_events_purged", deleted=total)
+        log.info("purged", table=table, deleted=total)
     return total

@@ -10,7 +10,7 @@ from app import logs
 from app.embedded.state import EmbeddedError
 from config.queues import Queue
 from config.settings import SettingsError
-from workers import housekeeping, receipts, runtime, send
+from workers import housekeeping, post, receipts, runtime, send
 
 LISTENS = {
     "urgent": [Queue.URGENT],
@@ -20,8 +20,8 @@ LISTENS = {
 }
 SENDS = {"urgent", "bulk"}
 POLLS = {
-    "urgent": lambda: send.drain(urgent=True),
-    "bulk": send.drain,
+    "urgent": lambda: post.deliver() + send.drain(urgent=True),
+    "bulk": lambda: post.deliver() + send.drain(),
     "receipts": receipts.merge,
     "back": housekeeping.keep_house,
 }

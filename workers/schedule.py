@@ -15,12 +15,15 @@ import structlog
 from sqlalchemy.orm import Session
 
 from app import logs, queue
-from app.db import AWAY
+from app.db import AWAY, utc_now
 from app.models.ledger import URGENT_LANE
 from app.registry import Registry
+from app.services import outgoing
 from app.services.ledger import recovery
+from app.services.post import JOB
+from app.services.post import PILE as POST
 from config.queues import Queue
-from workers import runtime
+from workers import post, runtime
 from workers.housekeeping import PILE as HOUSE
 from workers.receipts import PILE
 from workers.send import pile
@@ -36,8 +39,11 @@ _DUE_RECEIPTS = sa.text(
 MOST_RINGS = 8
 
 
-def sweep(session: Session) -> None:
+def sweep(session: Session, lease_seconds: float) -> None:
     """One look: leases that ran out, dispatches that ended, work that is ready."""
+    post.sweep(session, lease_seconds)
+    if outgoing.due(session, now=utc_now()):
+        queue.ring(session, Queue.URGENT, JOB, coalesce=POST)
     for dispatch, batch, doubt in recovery.recover(session):
         log.warning("lease_ran_out", dispatch=str(dispatch), batch=batch, in_doubt=doubt)
     recovery.finish(session)
@@ -71,7 +77,7 @@ def run(registry: Registry, ended: threading.Event) -> int:
                     held.execute(sa.text("SELECT 1"))  # the lock lives as long as this connection
                     held.commit()
                     with registry.sessions.begin() as session:
-                        sweep(session)
+                        sweep(session, registry.settings.lease_seconds)
                     if ticks % HOUSE_TICKS == 0:
                         queue.ring_now(Queue.BACK, "workers.housekeeping.keep_house", coalesce=HOUSE)
                     ticks += 1

@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 
 from app.audit import record as audit
 from app.models.receipts import RawEvent
+from app.services import outgoing
 from app.services.ledger import results
 from messaging.types import Channel, DeliveryRef, DeliveryStatus, Receipt
 
@@ -86,6 +87,10 @@ def merge(session: Session, parsers: Mapping[str, Parser], most: int = 500) -> M
         done.problems += parsed.problem is not None
     done.events = len(problems)
     _apply(session, receipts, done)
+    # Of a service message nothing is merged, but who complains about one is left alone.
+    done.suppressed += outgoing.suppress(
+        session, ((r.ref.dispatch, r.suppress) for r in receipts if r.suppress)
+    )
     if problems:
         session.execute(_MERGED, {"ids": list(problems), "problems": list(problems.values())})
     return done

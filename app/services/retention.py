@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -10,6 +12,9 @@ from sqlalchemy.orm import Session
 from app.audit import record as audit
 
 RAW_EVENTS_KEPT = timedelta(days=30)  # they hold addresses, and say nothing that the ledger has not learnt
+SERVICE_MESSAGES_KEPT = timedelta(days=30)
+INVITATIONS_KEPT = timedelta(days=7)  # so that who comes late can be told that it has expired
+CLOCKS_DIFFER = timedelta(hours=1)  # another process may still count in a window that is over here
 MOST = 10_000
 
 # An event that could not be merged in all that time never will be; it goes as well.
@@ -31,12 +36,59 @@ def purge_raw_events(session: Session, *, now: datetime, most: int = MOST) -> in
     before = now - RAW_EVENTS_KEPT
     gone: int = session.execute(_RAW_EVENTS, {"before": before, "most": most}).rowcount  # type: ignore[attr-defined]
     session.execute(_EARLY, {"before": before})
+    _note(session, "raw_events", gone)
+    return gone
+
+
+class _Kept(NamedTuple):
+    """Rows of a table that go once ``until`` lies ``after`` in the past. ``noted``: they were about people."""
+
+    table: str
+    key: str
+    until: str
+    after: timedelta
+    noted: bool
+
+    def purge(self, session: Session, *, now: datetime, most: int = MOST) -> int:
+        """Delete up to ``most``, oldest first; how many."""
+        gone: int = session.execute(  # type: ignore[attr-defined]
+            sa.text(
+                f"DELETE FROM {self.table} WHERE ({self.key}) IN (SELECT {self.key} FROM {self.table} "
+                f"WHERE {self.until} < :before ORDER BY {self.until} LIMIT :most)"
+            ),
+            {"before": now - self.after, "most": most},
+        ).rowcount
+        if self.noted:
+            _note(session, self.table, gone)
+        return gone
+
+
+_NOW = timedelta(0)
+_TABLES = (
+    # What nobody confirmed in seven days; a sign-up takes its confirmations with it.
+    _Kept("signups", "id", "expires_at", _NOW, True),
+    _Kept("confirmations", "id", "expires_at", _NOW, True),
+    _Kept("confirmation_refusals", "channel, digest", "until", _NOW, False),
+    _Kept("rate_counters", 'scope, key, "window"', '"window"', CLOCKS_DIFFER, False),
+    _Kept("web_sessions", "digest", "expires_at", _NOW, False),
+    _Kept("staff_invitations", "digest", "expires_at", INVITATIONS_KEPT, False),
+    _Kept("service_messages", "id", "created_at", SERVICE_MESSAGES_KEPT, True),
+)
+
+Purge = Callable[..., int]
+PURGES: Sequence[tuple[str, Purge]] = (
+    ("raw_events", purge_raw_events),
+    *((kept.table, kept.purge) for kept in _TABLES),
+)
+"""All there is to delete: (table, function of session, ``now`` and ``most``), each as purge_raw_events."""
+
+
+def _note(session: Session, table: str, gone: int) -> None:
     if gone:
         audit.record(
             session,
             event="ledger:purge",
-            subject="table:raw_events",
+            subject=f"table:{table}",
             actor=audit.SYSTEM,
             detail={"deleted": gone},
         )
-    return gone

@@ -41,7 +41,7 @@ def build_body(call: EmailCall) -> bytes:
             {
                 "to": [{"email": address}],
                 "substitutions": substitutions,
-                "headers": {"List-Unsubscribe": f"<{stop_url}>"},
+                "headers": {"List-Unsubscribe": f"<{stop_url}>"} if stop_url else {},
                 "custom_args": {REF_ARG: f"{ref}{ordinal}"},
             }
             for ordinal, address, stop_url, substitutions, _ in call.recipients
@@ -52,7 +52,8 @@ def build_body(call: EmailCall) -> bytes:
             {"type": "text/plain", "value": content.text},
             {"type": "text/html", "value": content.html},
         ],
-        "headers": _GLOBAL_HEADERS,
+        # One click is promised only where every recipient has a link for it.
+        "headers": _GLOBAL_HEADERS if all(r.stop_url for r in call.recipients) else {},
         "tracking_settings": _TRACKING_OFF,
     }
     if content.reply_to is not None:

@@ -13,6 +13,7 @@ import orjson
 
 from messaging.sandbox.faults import CHANNELS, Faults
 from messaging.sandbox.http import Answer, Connection, Request, json_reply
+from messaging.sandbox.inbox import Inbox
 from messaging.sandbox.judge import Tally
 from messaging.sandbox.twilio import Twilio
 
@@ -25,8 +26,9 @@ class Control:
     """Answers everything under /control/."""
 
     def __init__(
-        self, faults: Faults, twilio: Twilio, log: Path, gauge: Callable[[], dict[str, object]]
+        self, faults: Faults, twilio: Twilio, inbox: Inbox, log: Path, gauge: Callable[[], dict[str, object]]
     ) -> None:
+        self._inbox = inbox
         self._faults = faults
         self._twilio = twilio
         self._log = log
@@ -47,6 +49,8 @@ class Control:
                 return json_reply(200, self._faults.shown())
             case "POST", "release":
                 return self._release(request)
+            case "GET", "inbox":
+                return json_reply(200, {"messages": self._inbox.newest(request.query)})
             case "POST", "inbound":
                 return self._inbound(request)
             case "GET", "counts":

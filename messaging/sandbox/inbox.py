@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from functools import lru_cache
+from itertools import islice
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, urlencode
 
@@ -78,6 +79,12 @@ class Inbox:
                 for n in range(len(entry.to) - 1, -1, -1):
                     if wanted in entry.to[n].lower():
                         yield entry, n
+
+    def newest(self, query: str) -> list[dict[str, object]]:
+        """The newest messages as JSON has them; ``query``: channel, to (a part of the recipient)."""
+        asked = dict(parse_qsl(query))
+        found = self.newest_first(asked.get("channel", ""), asked.get("to", "")[:254])
+        return [_show(entry, place)._asdict() for entry, place in islice(found, PAGE)]
 
     def page(self, query: str) -> bytes:
         """The inbox as a whole HTML page; ``query``: channel, to, page."""

@@ -146,6 +146,7 @@ def _check_people(
 ) -> None:
     headers = mail.get("headers")
     one_click = isinstance(headers, dict) and headers.get("List-Unsubscribe-Post") == _ONE_CLICK
+    no_list = len(people) == 1 and not headers  # a code or an answer, to one person
     has_subject = "subject" in mail
     seen: set[str] = set()
     for n, person in enumerate(people):
@@ -165,7 +166,7 @@ def _check_people(
                 )
             seen.add(lowered)
         args = person.get("custom_args") or {}
-        if fault := _fault(person, args, one_click, has_subject):
+        if fault := _fault(person, args, one_click, has_subject, no_list):
             problems.append(Problem(f"personalizations.{n}.{fault.field}", fault.message))
             continue
         ref = args.get(_REF_ARG, "")
@@ -197,7 +198,9 @@ def _addresses(n: int, person: dict[str, Any], problems: list[Problem]) -> list[
     return found
 
 
-def _fault(person: dict[str, Any], args: Any, one_click: bool, has_subject: bool) -> Problem | None:
+def _fault(
+    person: dict[str, Any], args: Any, one_click: bool, has_subject: bool, no_list: bool
+) -> Problem | None:
     """The first thing wrong with one personalisation besides its addresses."""
     if not isinstance(args, dict) or (size := _size(args)) is None:
         return Problem("custom_args", "custom_args must be an object of strings.")
@@ -225,6 +228,8 @@ def _fault(person: dict[str, Any], args: Any, one_click: bool, has_subject: bool
     link = headers.get("List-Unsubscribe", "") if type(headers) is dict else ""
     if (type(link) is not str or len(headers) != 1 or not link) and _reserved(headers):
         return Problem("headers", "headers must be strings, and may not override reserved headers.")
+    if no_list and not headers:
+        return None
     if not _UNSUBSCRIBE(link):
         return Problem("headers", f"{_OURS}List-Unsubscribe with an http address in <> must be present.")
     if not one_click and headers.get("List-Unsubscribe-Post") != _ONE_CLICK:

@@ -108,7 +108,7 @@ class SendGrid:
         """Press the mail program's own button (RFC 8058), where the link leads to this machine only."""
         for person in orjson.loads(body)["personalizations"]:
             if any(to["email"] in addresses for to in person["to"]):
-                found = _STOP_URL.search(person["headers"]["List-Unsubscribe"])
+                found = _STOP_URL.search(person.get("headers", {}).get("List-Unsubscribe", ""))
                 if found and _is_loopback(found[1]):
                     self._courier.submit(
                         Post(

@@ -44,7 +44,7 @@ class Sandbox:
         parts = (self.faults, self._log, self._inbox, self._courier, self._timetable)
         self.twilio = Twilio(config, self.identity, *parts)
         self.sendgrid = SendGrid(config, self.identity, *parts)
-        self._control = Control(self.faults, self.twilio, self.log_path, self.gauge)
+        self._control = Control(self.faults, self.twilio, self._inbox, self.log_path, self.gauge)
         self._open = {"email": 0, "sms": 0}
         self._connections: set[Connection] = set()
         self._server: asyncio.Server | None = None

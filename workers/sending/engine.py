@@ -67,6 +67,7 @@ class Engine:
         self.lease = float(settings.lease_seconds)
         self.timeout = float(settings.provider_timeout_seconds)
         self.public_url = settings.public_url.rstrip("/")
+        self.email_from = (settings.email_from, settings.email_from_name)
         self.signer = registry.signer
         self.email = providers.email(settings)
         self.sms = providers.sms(settings)

@@ -107,6 +107,13 @@ def test_substitutions_of_exactly_10000_bytes_are_taken(caller: Caller) -> None:
     assert caller.mail(mail([person(0, headers=one_click)], headers=None)).status == 202
 
 
+def test_mail_of_no_list_goes_without_a_stop_link_to_one_person_and_to_no_more(caller: Caller) -> None:
+    alone = [person(0, "stop+1@post.example", headers={})]
+    assert caller.mail(mail(alone, headers={})).status == 202  # nothing to press for who wants to leave
+    assert caller.mail(mail([person(0, headers={}), person(1, headers={})], headers={})).status == 400
+    assert caller.mail(mail(alone)).status == 400  # one click is promised, and there is no link
+
+
 def test_a_wrong_key_a_wrong_type_and_a_wrong_method_are_refused(caller: Caller) -> None:
     kind = {"Content-Type": "application/json"}
     key = {"Authorization": f"Bearer {caller.identity.sendgrid_key}"}

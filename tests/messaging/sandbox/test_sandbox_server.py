@@ -86,6 +86,18 @@ def test_the_inbox_shows_each_persons_own_text_escaped(caller: Caller) -> None:
     assert caller.request("GET", "/?page=x&channel=fax&to=%22%3E").status == 200
 
 
+def test_a_program_reads_the_inbox_as_json(caller: Caller) -> None:
+    caller.mail(mail([person(0), person(1)]))
+    caller.text(Body="123456 is your code")
+    everything = caller.request("GET", "/control/inbox").json()["messages"]
+    assert [m["channel"] for m in everything] == ["sms", "email", "email"]
+    texts = caller.request("GET", f"/control/inbox?to=%2B{THEIRS[1:]}&channel=sms").json()["messages"]
+    assert [m["text"] for m in texts] == ["123456 is your code"]
+    mails = caller.request("GET", "/control/inbox?to=PERSON1").json()["messages"]
+    assert [m["to"] for m in mails] == ["person1@post.example"]
+    assert caller.request("GET", "/control/inbox?to=%22%3E&channel=fax").json() == {"messages": []}
+
+
 def test_the_inbox_is_paged_and_bounded(start: Start) -> None:
     caller = start(inbox_size=100, messages_kept=20)
     caller.mail(mail([person(n) for n in range(90)]))
