@@ -81,6 +81,11 @@ def parse(text: str, allow_special_use: bool = False) -> EmailAddress:
     return EmailAddress(as_typed, unicodedata.normalize("NFC", folded))
 
 
+def is_special_use(form: str) -> bool:
+    """Whether an address in its normal form lies in a domain kept for tests and documentation."""
+    return _is_special(form.rpartition("@")[2])
+
+
 def _is_special(domain: str) -> bool:
     labels = domain.lower().split(".")
     return labels[-1] in _SPECIAL or ".".join(labels[-2:]) in _DOCUMENTATION

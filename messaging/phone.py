@@ -83,6 +83,11 @@ def parse_mobile(text: str, regions: Collection[str] = ("GB",), allow_fictional:
     return e164
 
 
+def is_fictional(e164: str) -> bool:
+    """Whether a number is one of the drama range."""
+    return _DRAMA.fullmatch(e164) is not None
+
+
 def _tidy(text: str) -> str:
     """Digits of any script to ASCII, any dash to a hyphen, invisible characters away."""
     out = []

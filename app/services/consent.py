@@ -5,6 +5,7 @@ Consent is the contact point's. A stop binds all who share the address.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -70,14 +71,16 @@ def give(
     how: str,
     actor: audit.Actor,
     purpose: str = ALERTS,
+    wording: int | None = None,
     evidence: dict[str, str | int] | None = None,
-) -> None:
-    """Record consent to one controller. Given twice it stands once.
+) -> bool:
+    """Record consent to one controller; True when none stood. Given twice it stands once.
 
-    A suppression by the person's own choice with this controller ends: a fresh yes outranks an
-    old no. One by a provider (bounce, complaint) or by STOP to a number stays.
+    ``wording`` is the id of what was shown; without it, what is shown now. A suppression by the person's own
+    choice with this controller ends: a fresh yes outranks an old no. One by a provider (bounce, complaint), by
+    STOP to a number, or of one topic stays.
     """
-    wording = current_wording(session, purpose)
+    shown = wording if wording is not None else current_wording(session, purpose).id
     given = session.execute(
         insert(Consent)
         .values(
@@ -85,7 +88,7 @@ def give(
             controller_id=controller,
             channel=contact.channel,
             purpose=purpose,
-            wording_id=wording.id,
+            wording_id=shown,
             how=how,
             evidence=evidence or {},
         )
@@ -102,20 +105,38 @@ def give(
             Suppression.channel == contact.channel,
             Suppression.controller_id == controller,
             Suppression.reason.in_(("left", "unsubscribe")),
+            Suppression.topic.is_(None),
             Suppression.lifted_at.is_(None),
         )
         .values(lifted_at=sa.func.now())
         .returning(Suppression.id)
     ).all()
     if given is None and not lifted:
-        return
+        return False
     audit.record(
         session,
         event="consent:give",
         subject=f"contact:{contact.id}",
         actor=actor,
         organisation=controller,
-        detail={"purpose": purpose, "wording": wording.id, "how": how},
+        detail={"purpose": purpose, "wording": shown, "how": how},
+    )
+    return given is not None
+
+
+def lift_topics(session: Session, contact: ContactPoint, controller: UUID, topics: Sequence[str]) -> None:
+    """Topics that were stopped one by one are wanted again."""
+    session.execute(
+        sa.update(Suppression)
+        .where(
+            Suppression.digest == contact.digest,
+            Suppression.channel == contact.channel,
+            Suppression.controller_id == controller,
+            Suppression.topic.in_(topics),
+            Suppression.reason == "left",
+            Suppression.lifted_at.is_(None),
+        )
+        .values(lifted_at=sa.func.now())
     )
 
 
@@ -146,6 +167,21 @@ def suppress(
         .returning(Suppression.id)
     ).scalar_one_or_none()
     return added is not None
+
+
+def suppression_of(session: Session, contact: ContactPoint, controller: UUID) -> str | None:
+    """Why a controller must not write to an address at all, whatever the topic; None when it may."""
+    return session.scalar(
+        sa.select(Suppression.reason)
+        .where(
+            Suppression.digest == contact.digest,
+            Suppression.channel == contact.channel,
+            sa.or_(Suppression.controller_id == controller, Suppression.controller_id.is_(None)),
+            Suppression.topic.is_(None),
+            Suppression.lifted_at.is_(None),
+        )
+        .limit(1)
+    )
 
 
 _WITHDRAW = sa.text(

@@ -60,6 +60,21 @@ def read_address(
         raise Invalid("address", error.message) from None
 
 
+def stored_address(channel: str, as_sent: str) -> Address:
+    """An address that was checked when it came, as it was kept."""
+    if channel == Channel.SMS:
+        return Address(Channel.SMS, as_sent, as_sent, phone.FORM_VERSION)
+    mail = email_address.parse(as_sent, allow_special_use=True)
+    return Address(Channel.EMAIL, as_sent, mail.form, email_address.FORM_VERSION)
+
+
+def is_fictional(address: Address) -> bool:
+    """Whether an address is kept for examples: whoever has it is synthetic."""
+    if address.channel is Channel.SMS:
+        return phone.is_fictional(address.as_sent)
+    return email_address.is_special_use(address.form)
+
+
 def digest(address: Address) -> bytes:
     return crypto.keyring().digest(DIGEST_KIND[address.channel], address.form)
 
@@ -138,16 +153,28 @@ def subscribe(
     topics: Sequence[str],
     how: str,
     actor: audit.Actor,
+    wording: int | None = None,
 ) -> Place:
     """Consent, a place by postcode and its topics, for one contact point.
 
-    The same again changes nothing. Raises PostcodeError or Invalid.
+    The same again changes nothing. ``wording`` is the id of what was shown. Raises PostcodeError or Invalid.
     """
     unknown = set(topics) - set(TOPICS)
     if unknown or not topics:
         raise Invalid("topics", f"Choose from these topics: {', '.join(TOPICS)}.")
     ward = areas.find_ward(session, postcode)
-    consent.give(session, contact, controller, how=how, actor=actor)
+    if consent.give(session, contact, controller, how=how, actor=actor, wording=wording):
+        # Who had left and comes back gets what was chosen now, not all that was chosen before.
+        session.execute(
+            sa.update(Subscription)
+            .where(
+                Subscription.contact_id == contact.id,
+                Subscription.controller_id == controller,
+                Subscription.ended_at.is_(None),
+            )
+            .values(ended_at=sa.func.now())
+        )
+    consent.lift_topics(session, contact, controller, topics)
     place = session.scalar(
         sa.select(Place)
         .join(Subscription, Subscription.place_id == Place.id)

@@ -6,16 +6,13 @@ nothing: mail programs and scanners open links by themselves.
 
 from __future__ import annotations
 
-from ipaddress import ip_address
-
 import structlog
 from flask import Blueprint, Response, make_response, render_template, request
 
-from app.audit.record import network_prefix
 from app.db import utc_now
 from app.services import consent
-from app.web import context, errors
-from messaging.links import MANAGE, STOP, LinkError, LinkTarget
+from app.web import context, errors, guards, origin
+from messaging.links import STOP, LinkError, LinkTarget
 
 log = structlog.get_logger(__name__)
 pages = Blueprint("leave", __name__)
@@ -24,20 +21,15 @@ ONE_CLICK = ("List-Unsubscribe", "One-Click")
 
 
 @pages.route("/s/<token>", methods=["GET", "POST"])
+@guards.signed
 def stop(token: str) -> Response:
     """The stop link of a message: it never expires."""
-    return _leave(STOP, token)
+    return _leave(token)
 
 
-@pages.route("/m/<token>", methods=["GET", "POST"])
-def manage(token: str) -> Response:
-    """The link to one's choices. Leaving is the choice there is."""
-    return _leave(MANAGE, token)
-
-
-def _leave(purpose: str, token: str) -> Response:
+def _leave(token: str) -> Response:
     try:
-        target = context.registry().signer.verify(purpose, token, utc_now())
+        target = context.registry().signer.verify(STOP, token, utc_now())
     except LinkError as error:
         log.info("link_refused", code=error.code)
         return _refuse(error)
@@ -51,16 +43,7 @@ def _withdraw(target: LinkTarget) -> None:
     how = "one-click" if request.form.get(ONE_CLICK[0]) == ONE_CLICK[1] else "link"
     with context.transaction() as session:
         # Twice is once, and of somebody erased nothing is left to stop: both have left.
-        consent.leave_by_link(session, target.contact, target.dispatch, how=how, origin=_origin())
-
-
-def _origin() -> str:
-    """The caller's network; ``web`` where only our own proxy's address is to be seen."""
-    address = request.remote_addr or ""
-    try:
-        return "web" if ip_address(address).is_private else network_prefix(address)
-    except ValueError:
-        return "web"
+        consent.leave_by_link(session, target.contact, target.dispatch, how=how, origin=origin.network())
 
 
 def _refuse(error: LinkError) -> Response:

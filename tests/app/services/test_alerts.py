@@ -9,9 +9,9 @@ from sqlalchemy.orm import Session
 from app.db import new_id
 from app.models.alerts import Alert
 from app.models.audit import AuditEntry
-from app.services import alerts
-from app.services.errors import Invalid, Missing
-from tests.factories import Makes
+from app.services import alerts, dispatch
+from app.services.errors import Conflict, Invalid, Missing
+from tests.factories import ACTOR, Makes
 
 
 def test_a_draft_stands_with_its_reference_and_an_entry_on_the_record(session: Session, makes: Makes) -> None:
@@ -39,6 +39,7 @@ def test_a_draft_stands_with_its_reference_and_an_entry_on_the_record(session: S
         ({"body": "Hello ((name"}, "body"),
         ({"body": "[here](https://police.example/((name)))"}, "body"),
         ({"what_to_do": "x" * 1_001}, "what_to_do"),
+        ({"how_to_tell": "x" * 501}, "how_to_tell"),
         ({"sms_text": "x" * 613}, "sms_text"),
         ({"sms_text": "write {stop} here"}, "sms_text"),
         ({"channels": []}, "channels"),
@@ -99,3 +100,102 @@ def test_references_spell_nothing_and_differ() -> None:
     made = {alerts.new_reference() for _ in range(500)}
     assert len(made) == 500
     assert not set("".join(made).replace("WL-", "")) & set("AEIOU01Ll")
+
+
+def words(**changes: object) -> dict[str, object]:
+    return {
+        "kind": "appeal", "urgency": "urgent", "topic": "events", "headline": " A new headline ", "body": "New.",
+        "audience_expression": {"areas": []}, "channels": ["sms"], "how_to_tell": "Call 101.",
+    } | changes  # fmt: skip
+
+
+def test_a_draft_is_written_anew_and_keeps_its_reference(session: Session, makes: Makes) -> None:
+    police = makes.organisation()
+    _, ward, other = makes.borough()
+    alert = makes.alert(police, [ward])
+    before, reference = alert.changed_at, alert.reference
+    where = {"audience_expression": {"areas": [other.code]}}
+    alerts.change(session, alert, seen=before, actor=ACTOR, **words(**where))  # type: ignore[arg-type]
+    assert (alert.headline, alert.body, alert.kind, alert.how_to_tell) == (
+        "A new headline",
+        "New.",
+        "appeal",
+        "Call 101.",
+    )
+    assert (alert.what_to_do, alert.sms_text, alert.channels) == ("", "", ["sms"])
+    assert (alert.reference, alert.audience) == (reference, {"areas": [other.code]})
+    assert alert.changed_at > before
+    entry = session.scalars(sa.select(AuditEntry).where(AuditEntry.event == "alert:alter")).one()
+    assert (entry.subject, entry.organisation_id) == (f"alert:{alert.id}", police.id)
+
+
+def test_a_change_that_cannot_be_sent_changes_nothing(session: Session, makes: Makes) -> None:
+    police = makes.organisation()
+    _, ward, _ = makes.borough()
+    alert = makes.alert(police, [ward])
+    seen, where = alert.changed_at, {"audience_expression": {"areas": [ward.code]}}
+    for wrong in (
+        {"headline": ""},
+        {"body": "((who))"},
+        {"sms_text": "{stop}"},
+        {"channels": []},
+        {"kind": "x"},
+    ):
+        with pytest.raises(Invalid):
+            alerts.change(session, alert, seen=seen, actor=ACTOR, **words(**where, **wrong))  # type: ignore[arg-type]
+    assert not session.is_modified(alert)
+    assert alert.headline == "Bicycles stolen from front gardens"
+
+
+def test_what_somebody_else_changed_or_sent_is_not_changed(session: Session, makes: Makes) -> None:
+    police = makes.organisation()
+    makes.sender(police)
+    _, ward, _ = makes.borough()
+    alert = makes.alert(police, [ward])
+    seen, where = alert.changed_at, {"audience_expression": {"areas": [ward.code]}}
+    alerts.change(session, alert, seen=seen, actor=ACTOR, **words(**where))  # type: ignore[arg-type]
+    with pytest.raises(Conflict, match="Somebody else"):
+        alerts.change(session, alert, seen=seen, actor=ACTOR, **words(**where))  # type: ignore[arg-type]
+    sent = makes.alert(police, [ward])
+    dispatch.send(session, sent.id, token="token-0001", actor=ACTOR, public_url="http://127.0.0.1:8000")
+    with pytest.raises(Conflict, match="has been sent"):
+        alerts.change(session, sent, seen=sent.changed_at, actor=ACTOR, **words(**where))  # type: ignore[arg-type]
+    with pytest.raises(Conflict, match="has been sent"):
+        alerts.discard(session, sent, actor=ACTOR)
+
+
+def test_a_discarded_draft_is_gone_and_on_the_record(session: Session, makes: Makes) -> None:
+    police = makes.organisation()
+    _, ward, _ = makes.borough()
+    alert = makes.alert(police, [ward])
+    alerts.discard(session, alert, actor=ACTOR)
+    with pytest.raises(Missing):
+        alerts.of_organisation(session, alert.id, police.id)
+    entry = session.scalars(sa.select(AuditEntry).where(AuditEntry.event == "alert:discard")).one()
+    assert entry.subject == f"alert:{alert.id}"
+
+
+def test_an_alert_of_another_organisation_is_missing(session: Session, makes: Makes) -> None:
+    police = makes.organisation()
+    _, ward, _ = makes.borough()
+    alert = makes.alert(police, [ward])
+    assert alerts.of_organisation(session, alert.id, police.id) == alert
+    for controller in (makes.organisation().id, new_id()):
+        with pytest.raises(Missing):
+            alerts.of_organisation(session, alert.id, controller)
+
+
+def test_a_list_goes_on_where_it_ended_even_among_alerts_of_one_moment(
+    session: Session, makes: Makes
+) -> None:
+    """All drafts of a transaction have the same time."""
+    police = makes.organisation()
+    _, ward, _ = makes.borough()
+    made = [makes.alert(police, [ward]) for _ in range(5)]
+    found: list[Alert] = []
+    while page := alerts.listed(
+        session, police.id, "draft", before=(found[-1].changed_at, found[-1].id) if found else None, most=2
+    ):
+        found += page
+    assert found == sorted(made, key=lambda one: (one.changed_at, one.id), reverse=True)
+    assert alerts.listed(session, police.id, "sent", before=None, most=2) == []

@@ -13,6 +13,7 @@ from app.models.people import Place, PlaceArea, Subscription
 from app.services import areas, consent, people
 from app.services.errors import Invalid
 from geo import releases
+from geo.area_codes import AreaKind
 from geo.postcode import PostcodeError
 from messaging.types import Channel
 from tests.conftest import Database
@@ -57,11 +58,21 @@ def test_london_is_all_there_and_a_second_load_changes_nothing(session: Session)
 
 
 def test_the_city_of_london_has_25_wards_no_bcu_and_its_own_force(session: Session) -> None:
-    city = session.scalars(sa.select(Area).where(Area.code == "E09000001")).one()
-    wards = session.scalars(sa.select(Area.id).where(Area.parent_id == city.id)).all()
-    above = areas.parent(session, city)
-    assert (len(wards), above.kind if above else None) == (25, "force")
-    assert areas.parent(session, above) is None
+    city = areas.line(session, "E09000001", AreaKind.BOROUGH)
+    assert city is not None
+    assert len(areas.wards_of(session, city.area.area_id)) == 25
+    assert [one.kind for one in city.above] == ["force"]
+
+
+def test_a_ward_lies_below_its_borough_its_bcu_and_its_force(session: Session) -> None:
+    ward = areas.find_ward(session, LONDON)
+    line = areas.line(session, ward.code, AreaKind.WARD)
+    assert line is not None
+    assert [one.kind for one in line.above] == ["borough", "bcu", "force"]
+    assert line.ids[0] == ward.area_id and line.codes[1] == ward.borough_code
+    assert line.release == ward.release
+    names = [one.name for one in areas.boroughs(session)]
+    assert (len(names), names) == (33, sorted(names))
 
 
 @pytest.mark.parametrize("typed", ["SW1A 1AA", "sw1a1aa", "  Sw1a   1aA "])
@@ -69,7 +80,6 @@ def test_a_postcode_is_found_however_it_is_typed(session: Session, typed: str) -
     ward = areas.find_ward(session, typed)
     assert (ward.postcode, ward.borough_name) == (LONDON, "Westminster")
     assert ward.code.startswith("E05")
-    assert areas.ward_by_code(session, ward.code).id == ward.area_id
 
 
 def test_a_postcode_that_leads_nowhere_gets_the_answer_that_fits(session: Session) -> None:
@@ -88,8 +98,8 @@ def test_a_postcode_that_leads_nowhere_gets_the_answer_that_fits(session: Sessio
 
 
 def test_an_area_of_another_kind_is_no_ward(session: Session) -> None:
-    assert areas.ward_by_code(session, "E09000033") is None
-    assert areas.ward_by_code(session, "E05999999") is None
+    assert areas.line(session, "E09000033", AreaKind.WARD) is None
+    assert areas.line(session, "E05999999", AreaKind.WARD) is None
 
 
 def test_subscribing_by_postcode_makes_consent_a_place_and_its_topics_once(session: Session) -> None:

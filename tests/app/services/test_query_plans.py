@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from decimal import Decimal
 from uuid import UUID
 
 import orjson
@@ -12,14 +13,32 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from app.db import utc_now
+from app.db import new_id, utc_now
 from app.models.areas import Area
 from app.models.organisations import Organisation
-from app.services import areas, audience, consent, inbound, people, receipts
+from app.services import (
+    alerts,
+    answers,
+    areas,
+    audience,
+    compose,
+    consent,
+    inbound,
+    people,
+    receipts,
+    receiving,
+    reports,
+    sign_in,
+    staff,
+)
+from app.services import replies as inbox
 from app.services.ledger import attempts, claims, recovery, results
 from app.services.ledger.results import Row
+from app.services.passwords import Verdict
+from app.services.staff import Officer
+from messaging.links import Signer
 from messaging.types import Channel, DeliveryStatus, InboundSms, Keyword, Outcome
-from tests import ledger
+from tests import ledger, replies
 from tests.conftest import Database
 from tests.factories import ACTOR, TOPIC, Makes
 from workers.receipts import merge_some
@@ -69,6 +88,13 @@ INSERT INTO deliveries (dispatch_id, contact_id, batch_n, ordinal, attempt_n, st
 INSERT INTO deliveries (dispatch_id, contact_id, batch_n, ordinal, attempt_n, status)
     SELECT CAST(:sent AS uuid), 1000000 + n, 99, 1, 1, 30 FROM generate_series(1, :many) n;
 INSERT INTO raw_events (source, body, merged_at) SELECT 'sendgrid', '[]', now() FROM generate_series(1, :many) n;
+INSERT INTO replies (id, controller_id, team_id, alert_id, contact_id, state, opened_at, last_at)
+    SELECT md5('reply' || n)::uuid, :police, CASE n % 2 WHEN 0 THEN CAST(:team AS uuid) END, :alert, n,
+        (ARRAY['new', 'answered', 'closed'])[n % 3 + 1], now(), now() - n * interval '1 minute'
+    FROM generate_series(1, :many) n;
+INSERT INTO reply_messages (id, reply_id, direction, channel, body_enc, at)
+    SELECT md5('said' || n)::uuid, md5('reply' || n)::uuid, 'in', 'web', '\\x00', now() - n * interval '1 minute'
+    FROM generate_series(1, :many) n;
 """
 
 
@@ -76,6 +102,7 @@ INSERT INTO raw_events (source, body, merged_at) SELECT 'sendgrid', '[]', now() 
 class Seeded:
     session: Session
     police: Organisation
+    team: UUID
     ward: Area
     sent: UUID
     large: frozenset[str]
@@ -93,12 +120,15 @@ def seeded(database: Database, registry: object) -> Iterator[Seeded]:
             for _ in range(10):
                 makes.resident(police, ward, channel=channel)
         other = makes.organisation("Another")
+        team = makes.team(police, [ward])
         alert = makes.alert(police, [ward])
         sent = ledger.resent(makes, police, ward)
         values = {
             "borough": borough.id,
             "many": MANY,
             "controller": other.id,
+            "police": police.id,
+            "team": team.id,
             "wording": consent.current_wording(session).id,
             "alert": alert.id,
             "sender": sender.id,
@@ -112,7 +142,7 @@ def seeded(database: Database, registry: object) -> Iterator[Seeded]:
         large = session.scalars(
             sa.text("SELECT relname FROM pg_class WHERE relkind = 'r' AND reltuples >= :n"), {"n": LARGE}
         )
-        yield Seeded(session, police, ward, sent, frozenset(large))
+        yield Seeded(session, police, team.id, ward, sent, frozenset(large))
 
 
 Noted = list[tuple[str, object]]
@@ -200,8 +230,10 @@ def _erase(s: Seeded) -> None:
 def _inbound(s: Seeded) -> None:
     makes = Makes(s.session)
     number = makes.sender(s.police, "sms").address
-    for keyword in (Keyword.STOP, Keyword.START):
-        inbound.receive(s.session, InboundSms("SM" + "0" * 32, "+447700900777", number, "", keyword))
+    reckoning = inbound.Reckoning(ledger.URL, 5_000, Decimal("4"), ("GB",))
+    for n, keyword in enumerate((Keyword.STOP, Keyword.START, Keyword.HELP, None)):
+        message = InboundSms(f"SM{n:032x}", "+447700900777", number, "Saw him.", keyword)
+        inbound.receive(s.session, message, reckoning=reckoning)
 
 
 def _leave(s: Seeded) -> None:
@@ -231,8 +263,52 @@ def _ward(s: Seeded) -> None:
     assert areas.find_ward(s.session, "SW1A 1AA").code == s.ward.code
 
 
+def _reply(s: Seeded) -> None:
+    """Two people write by their links, an officer of a team and one of none look, and one is answered."""
+    makes = Makes(s.session)
+    sent = replies.appeal(makes, s.police, s.ward, team=s.team)
+    contacts = ledger.ids(s.session, sent)[:2]
+    for contact in contacts:
+        thread = receiving.receive_web(
+            s.session, contact_id=contact, dispatch_id=sent, body="A van.", name="Ann", once=new_id().hex, now=utc_now()
+        )  # fmt: skip
+    member = replies.staff_row(makes, s.police)
+    for team in (s.team, None):
+        who = Officer(member.id, s.police.id, team, "")
+        page = inbox.inbox(s.session, who, most=1)
+        assert page.after is not None and page.counts == dict.fromkeys(page.counts, inbox.COUNTED)
+        inbox.inbox(s.session, who, after=inbox.Cursor(utc_now(), thread), most=1)
+        inbox.unread(s.session, who)
+        inbox.thread(s.session, who, thread, actor=ACTOR, before=inbox.Cursor(utc_now(), new_id()))
+    answers.answer(
+        s.session, who, thread, body="Thanks.", once=new_id().hex, signer=Signer({1: bytes(32)}, 1), public_url=ledger.URL,
+        regions=("GB",), actor=ACTOR, now=utc_now(),
+    )  # fmt: skip
+    inbox.close(s.session, who, thread, actor=ACTOR, now=utc_now())
+
+
+def _desk(s: Seeded) -> None:
+    """An officer signs in, looks at the alerts, sends one and watches it."""
+    makes = Makes(s.session)
+    row = makes.officer(s.police)
+    knock = sign_in.knock(s.session, staff.read_email(row.email), neighbours="192.0.2.0/24", now=utc_now())
+    sign_in.password(s.session, knock, Verdict(True), neighbours="192.0.2.0/24", origin="web", now=utc_now())
+    who = staff.officer(s.session, row.id)
+    alert = makes.alert(s.police, [s.ward])
+    alerts.listed(s.session, s.police.id, "draft", before=(utc_now(), new_id()), most=20)
+    sent = compose.send(
+        s.session, who, alert.id, token="token-desk", seen=alert.changed_at, exercise=False, public_url=ledger.URL,
+        actor=ACTOR, now=utc_now(),
+    )  # fmt: skip
+    assert compose.already(s.session, alert.id) == sent.dispatch_id
+    assert reports.latest(s.session, [alert.id])[alert.id].id == sent.dispatch_id
+    reports.sending(s.session, sent.dispatch_id, controller=s.police.id)
+    assert reports.progress(s.session, [sent.dispatch_id])[0].left == 10
+
+
 HOT: list[Callable[[Seeded], object]] = [
-    _claim, _check, _write, _recover, _merge, _erase, _inbound, _leave, _freeze, _count, _find, _ward,
+    _claim, _check, _write, _recover, _merge, _erase, _inbound, _leave, _freeze, _count, _find, _ward, _reply,
+    _desk,
 ]  # fmt: skip
 
 
@@ -258,7 +334,8 @@ def test_no_hot_query_reads_a_big_table_from_end_to_end(
 def test_a_query_without_an_index_would_be_found(seeded: Seeded) -> None:
     assert seeded.large >= {
         "contact_points", "consents", "suppressions", "subscriptions", "places", "place_areas", "postcodes",
-        "dispatches", "batches", "attempts", "raw_events", "deliveries_default", f"deliveries_{utc_now():%Y%m}",
+        "dispatches", "batches", "attempts", "raw_events", "replies", "reply_messages", "deliveries_default",
+        f"deliveries_{utc_now():%Y%m}",
     }  # fmt: skip
     assert scans(seeded, "SELECT 1 FROM contact_points WHERE salutation_enc = '\\x01'", None) == [
         "contact_points"

@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 
 from app.audit import record as audit
 from app.services import dispatch
-from messaging.links import MANAGE, REPLY, STOP
+from messaging.links import REPLY, STOP
 from tests.factories import Makes
 
 
@@ -59,19 +59,14 @@ def stop_link(site, sent: Sent) -> str:
     return site.registry.signer.batch(STOP, sent.dispatch)(sent.contact)
 
 
-def manage_link(site, sent: Sent, days: int = 1) -> str:
-    until = datetime.now(UTC) + timedelta(days=days)
-    return site.registry.signer.batch(MANAGE, sent.dispatch, until)(sent.contact)
-
-
 def test_looking_at_the_page_changes_nothing(site, sent):
-    for link in (stop_link(site, sent), manage_link(site, sent)):
-        page = site.client.get(link)
-        assert page.status_code == 200
-        assert '<form method="post">' in page.text
-        assert page.headers["Referrer-Policy"] == "no-referrer"
-        assert "noindex" in page.headers["X-Robots-Tag"]
-        assert site.client.head(link).status_code == 200
+    link = stop_link(site, sent)
+    page = site.client.get(link)
+    assert page.status_code == 200
+    assert '<form method="post">' in page.text
+    assert page.headers["Referrer-Policy"] == "no-referrer"
+    assert "noindex" in page.headers["X-Robots-Tag"]
+    assert site.client.head(link).status_code == 200
     assert state(site) == (1, 0, 0)
 
 
@@ -88,11 +83,6 @@ def test_one_click_is_on_the_record_as_such(site, sent):
     with site.registry.sessions() as session:
         how = session.execute(sa.text("SELECT withdrawn_how FROM consents")).scalar_one()
     assert how == "one-click"
-
-
-def test_the_manage_link_leaves_as_well(site, sent):
-    assert site.client.post(manage_link(site, sent)).status_code == 200
-    assert state(site) == (0, 1, 1)
 
 
 def test_leaving_twice_is_leaving_once(site, sent):
@@ -123,19 +113,10 @@ def test_a_forged_or_torn_link_leads_nowhere(site, sent):
         good[:-1] + ("0" if good[-1] != "0" else "1"),
         "/s/x",
         "/s/" + other[3:],
-        "/m/" + good[3:],
     ):
         for answer in (site.client.get(bad), site.client.post(bad)):
             assert answer.status_code == 404
             assert "This link does not work" in answer.text
-    assert state(site) == (1, 0, 0)
-
-
-def test_an_expired_link_says_so(site, sent):
-    link = manage_link(site, sent, days=-1)
-    for answer in (site.client.get(link), site.client.post(link)):
-        assert answer.status_code == 410
-        assert "expired" in answer.text
     assert state(site) == (1, 0, 0)
 
 

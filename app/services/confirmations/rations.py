@@ -1,0 +1,95 @@
+"""How many codes may leave, and how often one may guess. When anything is unsure, no code leaves.
+
+Only the limit of a network is told to whoever asks; every other leaves the page as if a code had gone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from app.models.confirmations import Confirmation, ConfirmationRefusal
+from app.services import limits
+from app.services.errors import ServiceError
+from app.services.limits import Limit
+
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+PER_ADDRESS = ((3, HOUR), (6, DAY))
+WRONG_PER_NETWORK = 20
+MOST_TRIES = 5
+
+
+class TooMany(ServiceError):
+    """One network asks too often; nothing was counted or sent."""
+
+    code = "too-many"
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """Who asks, and what the settings allow. ``network`` is a prefix, never one machine's address."""
+
+    network: str
+    public_url: str
+    per_network: int
+    per_hour: int
+    pence_per_day: int
+    segment_pence: Decimal
+
+
+_ONE_AT_A_TIME = sa.text("SELECT pg_advisory_xact_lock(hashtext('wardlink.codes'))")
+
+
+def knock(session: Session, terms: Terms, codes: int, *, now: datetime) -> None:
+    """Count ``codes`` against the network that asks for them; TooMany. Call it once, before any is sent."""
+    limit = Limit("codes to a network", terms.network, terms.per_network, HOUR)
+    if limits.take(session, [limit], now=now, amount=codes) is not None:
+        raise TooMany("Too many codes were asked for from your network. Wait an hour, then try again.")
+    # A sign-up counts several addresses one after the other, and keeps all counters until it commits: two at once
+    # could wait for each other.
+    session.execute(_ONE_AT_A_TIME)
+
+
+def may_send(session: Session, confirmation: Confirmation, terms: Terms, *, now: datetime) -> bool:
+    """Whether a code may go to this address now; counts it when it may."""
+    refused = session.scalar(
+        sa.select(ConfirmationRefusal.until).where(
+            ConfirmationRefusal.channel == confirmation.channel,
+            ConfirmationRefusal.digest == confirmation.digest,
+            ConfirmationRefusal.until > now,
+        )
+    )
+    if refused is not None:
+        return False
+    mine = [Limit("codes to an address", confirmation.digest, most, per) for most, per in PER_ADDRESS]
+    everybody = Limit("codes to everybody", "", terms.per_hour, HOUR)
+    return limits.take(session, [*mine, everybody], now=now) is None
+
+
+def may_spend(session: Session, segments: int, terms: Terms, *, now: datetime) -> bool:
+    """Whether the day's money lasts for a text; counts it when it does."""
+    return limits.spend(
+        session,
+        segments,
+        pence_per_day=terms.pence_per_day,
+        segment_pence=terms.segment_pence,
+        now=now,
+    )
+
+
+def _wrong(terms: Terms) -> Limit:
+    return Limit("wrong codes of a network", terms.network, WRONG_PER_NETWORK, HOUR)
+
+
+def may_guess(session: Session, terms: Terms, *, now: datetime) -> None:
+    """TooMany when wrong codes came from this network all the time."""
+    if limits.used(session, _wrong(terms), now=now) >= WRONG_PER_NETWORK:
+        raise TooMany("Too many wrong codes came from your network. Wait an hour, then try again.")
+
+
+def guessed_wrong(session: Session, terms: Terms, *, now: datetime) -> None:
+    limits.take(session, [_wrong(terms)], now=now)
