@@ -11,7 +11,7 @@ from __future__ import annotations
 import hmac
 import re
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from typing import Final, NamedTuple
 from uuid import UUID
@@ -22,6 +22,7 @@ REPLY: Final = "r"
 ANSWER: Final = "a"
 PURPOSES: Final = frozenset({STOP, MANAGE, REPLY, ANSWER})
 LASTING: Final = frozenset({STOP})
+LIVES: Final = timedelta(days=60)  # what a message's other links are good for
 
 MAC_BYTES: Final = 16
 MAX_CONTACT: Final = (1 << 63) - 1
@@ -113,6 +114,17 @@ class Signer:
         if purpose not in LASTING and now.astimezone(UTC).timestamp() >= seconds:
             raise LinkError("expired", "This link has expired. Ask for a new one.")
         return LinkTarget(int(match["contact"], 16), dispatch)
+
+
+def expiry_of(dispatch: UUID) -> datetime:
+    """When the links of a dispatch end: its id (UUIDv7) says when it was made, so every try says the same."""
+    return datetime.fromtimestamp((dispatch.int >> 80) / 1000, UTC) + LIVES
+
+
+def sample(purpose: str, base_url: str = "") -> str:
+    """What a link looks like, and at least as long as every real one: a count of it is never too low."""
+    expiry = "" if purpose in LASTING else f"{'0' * 10}."
+    return f"{base_url}/{purpose}/00.{'0' * 48}.{expiry}{'0' * 2 * MAC_BYTES}"
 
 
 def _seconds(moment: datetime) -> int:

@@ -25,7 +25,7 @@ _LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*")
 _RIGHT_TO_LEFT = frozenset({"ar", "ckb", "dv", "fa", "he", "ps", "sd", "ug", "ur", "yi"})
 _BREAKS = frozenset({"Cc", "Cs", "Zl", "Zp", "Zs"})
 _TURNS_TEXT = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
-_SMS_PLACE = re.compile(r"\{(stop|name)\}")
+_SMS_PLACE = re.compile(r"\{(stop|name|reply)\}")
 
 
 class RenderError(ValueError):
@@ -40,35 +40,44 @@ class RenderError(ValueError):
 
 
 class Tags:
-    """The substitution tags of one dispatch: ``stop``, ``manage``, ``name_text``, ``name_html``.
+    """The substitution tags of one dispatch: ``stop``, ``manage``, ``reply``, ``name_text``, ``name_html``.
 
     ``nonce``: 6 to 64 lower-case letters and digits, random; use 12 hex digits or more.
     """
 
-    __slots__ = ("manage", "name_html", "name_text", "stop")
+    __slots__ = ("manage", "name_html", "name_text", "reply", "stop")
 
     def __init__(self, nonce: str) -> None:
         if not _NONCE.fullmatch(nonce):
             raise ValueError("a nonce is 6 to 64 lower-case letters and digits")
         self.stop = f"[[stop:{nonce}]]"
         self.manage = f"[[manage:{nonce}]]"
+        self.reply = f"[[reply:{nonce}]]"
         self.name_text = f"[[name:{nonce}]]"
         self.name_html = f"[[name-html:{nonce}]]"
 
 
-def substitutions(tags: Tags, stop_url: str, manage_url: str, name: str | None) -> dict[str, str]:
-    """Tag → value for one person. ``name`` None or blank becomes "neighbour"."""
+def substitutions(
+    tags: Tags, stop_url: str, manage_url: str, name: str | None, reply_url: str | None = None
+) -> dict[str, str]:
+    """Tag → value for one person. ``name`` None or blank becomes "neighbour".
+
+    ``reply_url`` for content that holds the tag, and for no other: the third link costs time.
+    """
     if name and name.isalpha() and len(name) <= LONGEST_NAME:  # nearly every name: nothing to tidy or escape
         shown = marked_up = name
     else:
         shown = tidy_name(name) if name else DEFAULT_NAME
         marked_up = escape(shown)
-    return {
+    values = {
         tags.stop: stop_url,
         tags.manage: manage_url,
         tags.name_text: shown,
         tags.name_html: marked_up,
     }
+    if reply_url is not None:
+        values[tags.reply] = reply_url
+    return values
 
 
 def tidy_name(name: str) -> str:
@@ -91,11 +100,14 @@ def compile_email(
     language: str = "en",
     reply_to: str | None = None,
     public_url: str = "",
+    how_to_tell: str = "",
+    reply: bool = False,
 ) -> EmailContent:
-    """One e-mail for a whole batch. Stop and manage links are tags (https URLs without quotes).
+    """One e-mail for a whole batch. Stop, manage and reply links are tags (https URLs without quotes).
 
-    ``headline`` becomes the subject; ``body_markdown`` and ``what_to_do`` are Markdown
-    (``what_to_do`` may be empty); all three may hold ``((name))``. ``language``: BCP 47.
+    ``headline`` becomes the subject; ``body_markdown``, ``what_to_do`` and ``how_to_tell`` are
+    Markdown (the last two may be empty); all four may hold ``((name))``. ``reply``: it asks for
+    information, so it carries each person's reply link. ``language``: BCP 47.
     RenderError for an empty headline or body, a bad placeholder, or one inside a link.
     """
     tags = Tags(nonce)
@@ -105,7 +117,9 @@ def compile_email(
     if not title or not body_markdown.strip():
         raise RenderError("empty", "An e-mail needs a headline and a text.")
     stand_in = _STAND_IN.format(nonce=nonce)
-    title_in, body_in, todo_in = (_stand_in(t, stand_in) for t in (title, body_markdown, what_to_do))
+    title_in, body_in, todo_in, tell_in = (
+        _stand_in(t, stand_in) for t in (title, body_markdown, what_to_do, how_to_tell)
+    )
     # Nobody is greeted twice: an officer who uses the name has already done it.
     greeting = "" if stand_in in body_in else f"Hello {stand_in},"
     common = {
@@ -113,6 +127,7 @@ def compile_email(
         "reference": reference,
         "stop": tags.stop,
         "manage": tags.manage,
+        "reply": tags.reply if reply else "",
         "site": public_url,
         "language": language,
     }
@@ -122,6 +137,7 @@ def compile_email(
         greeting=greeting,
         body=markdown.to_text(body_in),
         todo=markdown.to_text(todo_in),
+        tell=markdown.to_text(tell_in),
     )
     html = EMAIL_HTML.render(
         **common,
@@ -129,6 +145,7 @@ def compile_email(
         greeting=greeting,
         body=_html(body_in, stand_in),
         todo=_html(todo_in, stand_in),
+        tell=_html(tell_in, stand_in),
         direction="rtl" if language.partition("-")[0] in _RIGHT_TO_LEFT else "ltr",
     )
     return EmailContent(
@@ -141,30 +158,37 @@ def compile_email(
     )
 
 
-def compile_sms(sms_text: str, reference: str, controller_name: str, two_way: bool) -> str:
+def compile_sms(
+    sms_text: str, reference: str, controller_name: str, two_way: bool, reply: bool = False
+) -> str:
     """One text message for a whole batch: who, what, reference and a short way to stop.
 
     To a two-way number people can answer STOP; an alphanumeric sender takes no answers, so the
-    text ends with ``{stop}``, which :func:`fill_sms` replaces by the person's link. ``{name}``
-    stands for ``((name))``. RenderError for an empty text or one that holds such a place itself.
+    text ends with ``{stop}``, which :func:`fill_sms` replaces by the person's link, as it does
+    ``{reply}`` where ``reply`` says that the message asks for information. ``{name}`` stands for
+    ``((name))``. RenderError for an empty text or one that holds such a place itself.
     """
     text = _one_line(sms_text, keep_breaks=True)
     if not text:
         raise RenderError("empty", "A text message needs a text.")
     if _SMS_PLACE.search(text):
-        raise RenderError("braces", "Do not write {stop} or {name}. For a name write ((name)).")
+        raise RenderError("braces", "Do not write {stop}, {reply} or {name}. For a name write ((name)).")
     body = _filled(text, "{name}")
     who, ref = (_SMS_PLACE.sub("", _one_line(part)) for part in (controller_name, reference))
     end = "Text STOP to end" if two_way else "Stop: {stop}"
-    return f"{who}: {body}\nRef {ref}. {end}"
+    if not reply:
+        return f"{who}: {body}\nRef {ref}. {end}"
+    tell = "Reply to this text or tell us: {reply}" if two_way else "Tell us: {reply}"
+    # A link ends where its line ends, on every phone.
+    return f"{who}: {body}\nRef {ref}. {tell}\n{end}"
 
 
-def fill_sms(body: str, *, stop_url: str = "", name: str | None = None) -> str:
+def fill_sms(body: str, *, stop_url: str = "", name: str | None = None, reply_url: str = "") -> str:
     """A compiled text for one person. Values are put in once: a name that reads "{stop}" stays text."""
     if "{" not in body:
         return body
-    shown = tidy_name(name) if name else DEFAULT_NAME
-    return _SMS_PLACE.sub(lambda place: stop_url if place[1] == "stop" else shown, body)
+    values = {"stop": stop_url, "reply": reply_url, "name": tidy_name(name) if name else DEFAULT_NAME}
+    return _SMS_PLACE.sub(lambda place: values[place[1]], body)
 
 
 def _filled(text: str, value: str) -> str:

@@ -1,8 +1,8 @@
 """The frame around every e-mail: who sent it, why, and how to change or stop it.
 
 Simple on purpose: one column, system fonts, no images, nothing fetched from anywhere, headings
-in order, links that say where they go. ``body`` and ``todo`` arrive as safe HTML; all other
-values are escaped here.
+in order, links that say where they go. ``body``, ``todo`` and ``tell`` arrive as safe HTML;
+all other values are escaped here.
 """
 
 from __future__ import annotations
@@ -37,6 +37,21 @@ WHAT YOU CAN DO
 
 {{ todo }}
 {% endif %}
+{% if tell or reply %}
+
+HOW TO TELL US
+
+{% if tell %}
+{{ tell }}
+{% endif %}
+{% if tell and reply %}
+
+{% endif %}
+{% if reply %}
+Tell us what you know: {{ reply }}
+Nobody watches replies all the time. In an emergency call 999.
+{% endif %}
+{% endif %}
 
 --
 {{ controller }} sent you this because you asked for alerts about your area.
@@ -70,6 +85,16 @@ EMAIL_HTML = _template(
 {% if todo %}
 <h2>What you can do</h2>
 {{ todo|safe }}
+{% endif %}
+{% if tell or reply %}
+<h2>How to tell us</h2>
+{% if tell %}
+{{ tell|safe }}
+{% endif %}
+{% if reply %}
+<p><strong>Tell us what you know: <a href="{{ reply }}" rel="noreferrer">{{ reply }}</a></strong></p>
+<p>Nobody watches replies all the time. In an emergency call 999.</p>
+{% endif %}
 {% endif %}
 <hr style="border:0;border-top:1px solid #767676;margin:24px 0 16px">
 <p style="font-size:16px">{{ controller }} sent you this because you asked for alerts about your area.<br>

@@ -37,22 +37,30 @@ def _twilio_status(body: str) -> Parsed:
     return Parsed([receipt] if receipt else [])
 
 
-def _twilio_inbound(session: Session, body: str) -> Parsed:
+def _reckoning() -> inbound.Reckoning:
+    settings = runtime.registry().settings
+    return inbound.Reckoning(
+        settings.public_url, settings.codes_pence_per_day, settings.sms_segment_pence, settings.sms_regions
+    )
+
+
+def _twilio_inbound(session: Session, reckoning: inbound.Reckoning | None, body: str) -> Parsed:
     form = dict(parse_qsl(body, keep_blank_values=True))
     try:
-        return Parsed(problem=inbound.receive(session, twilio_hooks.parse_inbound(form)))
+        message = twilio_hooks.parse_inbound(form)
+        return Parsed(problem=inbound.receive(session, message, reckoning=reckoning))
     except (twilio_hooks.HookError, ValueError) as error:
         return Parsed(problem=str(error))
 
 
-def merge_some(session: Session) -> Merged:
-    """One transaction's worth of raw events."""
+def merge_some(session: Session, reckoning: inbound.Reckoning | None = None) -> Merged:
+    """One transaction's worth of raw events; texts are answered where there is a ``reckoning``."""
     return receipts.merge(
         session,
         {
             "sendgrid": _sendgrid,
             "twilio-status": _twilio_status,
-            "twilio-inbound": partial(_twilio_inbound, session),
+            "twilio-inbound": partial(_twilio_inbound, session, reckoning),
         },
     )
 
@@ -69,7 +77,7 @@ def _merge() -> int:
     total = 0
     while time.monotonic() < until:
         with sessions.begin() as session:
-            done = merge_some(session)
+            done = merge_some(session, _reckoning())
         with sessions.begin() as session:
             early = receipts.merge_early(session)
         total += done.events

@@ -195,8 +195,54 @@ def test_a_text_message_says_who_what_and_how_to_stop():
     assert "Hello neighbour" in fill_sms(one_way, stop_url="x")
 
 
+def test_what_asks_for_information_carries_a_reply_link_near_what_one_can_do():
+    tags = Tags(NONCE)
+    content = email(reply=True, how_to_tell="Ring [101](tel:101), ((name)).")
+    values = substitutions(tags, "https://w/s/1", "https://w/m/1", "Ann", "https://w/r/1")
+    text, html = fill(content.text, values), fill(content.html, values)
+    assert "HOW TO TELL US\n\nRing 101, Ann.\n\nTell us what you know: https://w/r/1\n" in text
+    assert '<a href="https://w/r/1" rel="noreferrer">https://w/r/1</a>' in html
+    for part in (text, html):
+        assert (
+            part.lower().index("what you can do") < part.index("https://w/r/1") < part.index("https://w/s/1")
+        )
+        assert "call 999" in part and "[[" not in part
+    assert [t for t, _ in Reader(html).tags if t in ("h1", "h2", "h3")] == ["h1", "h2", "h2"]
+
+
+def test_what_asks_for_nothing_has_no_place_for_a_reply():
+    tags = Tags(NONCE)
+    content = email()
+    assert tags.reply not in content.text + content.html
+    assert "tell us" not in (content.text + content.html).lower()
+    assert set(substitutions(tags, "s", "m", "Ann")) == {
+        tags.stop, tags.manage, tags.name_text, tags.name_html,
+    }  # fmt: skip
+
+
+def test_how_to_tell_alone_has_its_heading_and_may_break_nothing():
+    assert "HOW TO TELL US\n\nCall us." in email(how_to_tell="Call us.").text
+    for bad in ("((x))", "[x](https://p.uk/((name)))"):
+        with pytest.raises(RenderError):
+            email(how_to_tell=bad)
+
+
 @pytest.mark.parametrize(
-    ("text", "code"), [("", "empty"), (" \n ", "empty"), ("a {stop}", "braces"), ("((x))", "unknown")]
+    ("two_way", "end"),
+    [
+        (True, "Ref WL-1. Reply to this text or tell us: https://w/r/1\nText STOP to end"),
+        (False, "Ref WL-1. Tell us: https://w/r/1\nStop: https://w/s/1"),
+    ],
+)
+def test_a_text_that_asks_for_information_says_how_to_answer(two_way, end):
+    body = compile_sms("Seen him?", "WL-1", "Met {reply}", two_way=two_way, reply=True)
+    filled = fill_sms(body, stop_url="https://w/s/1", name="{reply}", reply_url="https://w/r/1")
+    assert filled == f"Met : Seen him?\n{end}"
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [("", "empty"), (" \n ", "empty"), ("a {stop}", "braces"), ("a {reply}", "braces"), ("((x))", "unknown")],
 )
 def test_a_text_message_that_cannot_be_sent_is_refused_with_a_reason(text, code):
     with pytest.raises(RenderError) as caught:

@@ -7,7 +7,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from messaging.links import ANSWER, MANAGE, PURPOSES, REPLY, STOP, LinkError, LinkTarget, Signer
+from messaging.links import (
+    ANSWER,
+    MANAGE,
+    PURPOSES,
+    REPLY,
+    STOP,
+    LinkError,
+    LinkTarget,
+    Signer,
+    expiry_of,
+    sample,
+)
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 LATER = NOW + timedelta(days=30)
@@ -111,3 +122,16 @@ def test_unfit_keys_are_refused_at_the_start(keys, current):
 
 def test_no_key_shows_in_the_signers_text():
     assert repr(SIGNER) == "Signer(keys=[1, 7], current=7)"
+
+
+@given(purposes, contacts)
+def test_a_sample_is_at_least_as_long_as_any_link_and_no_more_than_one_longer(purpose, contact):
+    base = "https://w.example"
+    real = SIGNER.batch(purpose, DISPATCH, None if purpose == STOP else LATER, base)(contact)
+    assert len(real) <= len(sample(purpose, base)) <= len(real) + 1
+    assert code_of(purpose, sample(purpose).rpartition("/")[2]) == "malformed"
+
+
+def test_the_links_of_a_dispatch_end_sixty_days_after_it_was_made():
+    made = datetime.fromtimestamp((DISPATCH.int >> 80) / 1000, UTC)
+    assert expiry_of(DISPATCH) == made + timedelta(days=60)

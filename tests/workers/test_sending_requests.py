@@ -19,7 +19,7 @@ from openapi_core.testing import MockRequest
 from app.cli.stack import free_port
 from app.services import organisations
 from messaging import gsm7
-from messaging.links import MANAGE, STOP
+from messaging.links import MANAGE, REPLY, STOP
 from messaging.types import Channel, DeliveryRef, DeliveryStatus
 from tests.conftest import Database
 from tests.factories import ACTOR
@@ -90,9 +90,12 @@ def valid(specification: str, request: Request, host: str, content_type: str) ->
     )
 
 
-def test_every_mail_call_is_what_sendgrids_specification_says_second_tries_too(provider: Provider) -> None:
+@pytest.mark.parametrize("kind", ["advice", "appeal"])
+def test_every_mail_call_is_what_sendgrids_specification_says_second_tries_too(
+    provider: Provider, kind: str
+) -> None:
     here = provider.here
-    sent = freeze(here, Channel.EMAIL, 4, body="Dear ((name)), lock your shed.")
+    sent = freeze(here, Channel.EMAIL, 4, body="Dear ((name)), lock your shed.", kind=kind)
     wrong = {"errors": [{"field": "personalizations.1.to", "message": "not a valid address", "help": None}]}
     requests = provider.drain(Server.answer(400, wrong), Server.answer(202, X_Message_Id="abc"))
     assert len(requests) == 2
@@ -115,27 +118,32 @@ def test_every_mail_call_is_what_sendgrids_specification_says_second_tries_too(p
         for person, ordinal in zip(mail["personalizations"], ordinals, strict=True):
             assert set(person) == {"to", "substitutions", "headers", "custom_args"}
             assert set(person["to"][0]) == {"email"}
-            _links_lead_back(here, person, contacts[ordinal - 1], sent)
+            assert len(person["substitutions"]) == (5 if kind == "appeal" else 4)
+            _links_lead_back(here, person, contacts[ordinal - 1], sent, MANAGE)
+            if kind == "appeal":
+                _links_lead_back(here, person, contacts[ordinal - 1], sent, REPLY)
     assert here.statuses(sent)[contacts[1]] is DeliveryStatus.REFUSED
     here.balance(sent)
 
 
-def _links_lead_back(here: World, person: dict, contact: int, sent: UUID) -> None:
+def _links_lead_back(here: World, person: dict, contact: int, sent: UUID, other: str) -> None:
     stop = person["headers"]["List-Unsubscribe"]
     assert stop.startswith(f"<{URL}/") and stop.endswith(">")
     token = urlsplit(stop[1:-1]).path.rpartition("/")[2]
     told = here.app.signer.verify(STOP, token, datetime.now(UTC))
     assert (told.contact, told.dispatch) == (contact, sent)
     assert stop[1:-1] in person["substitutions"].values()
-    manage = [v for v in person["substitutions"].values() if v.startswith(URL) and v != stop[1:-1]]
-    token = urlsplit(manage[0]).path.rpartition("/")[2]
-    assert here.app.signer.verify(MANAGE, token, datetime.now(UTC)).contact == contact
+    (found,) = [v for v in person["substitutions"].values() if v.startswith(f"{URL}/{other}/")]
+    token = urlsplit(found).path.rpartition("/")[2]
+    told = here.app.signer.verify(other, token, datetime.now(UTC))
+    assert (told.contact, told.dispatch) == (contact, sent)
 
 
+@pytest.mark.parametrize("kind", ["advice", "appeal"])
 @pytest.mark.parametrize("one_way", [False, True])
-def test_every_text_is_what_twilios_specification_says(provider: Provider, one_way: bool) -> None:
+def test_every_text_is_what_twilios_specification_says(provider: Provider, one_way: bool, kind: str) -> None:
     here = provider.here
-    sent = freeze(here, Channel.SMS, 3, one_way=one_way)
+    sent = freeze(here, Channel.SMS, 3, one_way=one_way, kind=kind)
     requests = provider.drain(Server.answer(201, {"sid": SID, "status": "queued"}))
     assert len(requests) == 3
     document = json.loads((SPECS / "twilio_create_message.json").read_text())
@@ -163,6 +171,10 @@ def test_every_text_is_what_twilios_specification_says(provider: Provider, one_w
             assert here.app.signer.verify(STOP, token, datetime.now(UTC)).dispatch == sent
         else:
             assert "STOP" in fields["Body"]
+        assert (f"{URL}/r/" in fields["Body"]) == (kind == "appeal")
+        if kind == "appeal":
+            token = fields["Body"].partition(f"{URL}/r/")[2].split()[0]
+            assert here.app.signer.verify(REPLY, token, datetime.now(UTC)).dispatch == sent
     assert seen == {1, 2, 3}
     here.balance(sent)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
 
 from sqlalchemy.orm import Session
 
@@ -14,8 +13,6 @@ from messaging import links
 from messaging.render import Tags, substitutions
 from messaging.types import DeliveryStatus, EmailCall, EmailContent, EmailRecipient, Outcome, SendResult
 from workers.sending.engine import UNREADABLE, Engine, Job
-
-MANAGE_FOR = timedelta(days=60)
 
 
 async def send_email(engine: Engine, job: Job) -> None:
@@ -141,10 +138,13 @@ def recipients(
     engine: Engine, held: Claim, people: Sequence[Remaining]
 ) -> tuple[list[EmailRecipient], list[Remaining]]:
     """One personalisation for each of these people, and those whose address does not open."""
-    tags = Tags(content(engine, held)[1])
-    stop = engine.signer.batch(links.STOP, held.dispatch, base_url=engine.public_url)
-    made = datetime.fromtimestamp((held.dispatch.int >> 80) / 1000, UTC)
-    manage = engine.signer.batch(links.MANAGE, held.dispatch, made + MANAGE_FOR, base_url=engine.public_url)
+    mail, nonce = content(engine, held)
+    tags = Tags(nonce)
+    url, until = engine.public_url, links.expiry_of(held.dispatch)
+    stop = engine.signer.batch(links.STOP, held.dispatch, base_url=url)
+    manage = engine.signer.batch(links.MANAGE, held.dispatch, until, url)
+    # A third link only where the content has a place for it.
+    reply = engine.signer.batch(links.REPLY, held.dispatch, until, url) if tags.reply in mail.text else None
     addresses, names = engine.open_values(people)
     written, unreadable = [], []
     for person, address, name in zip(people, addresses, names, strict=True):
@@ -158,7 +158,7 @@ def recipients(
                 person.ordinal,
                 address,
                 stop_url,
-                substitutions(tags, stop_url, manage(contact), name),
+                substitutions(tags, stop_url, manage(contact), name, reply and reply(contact)),
                 person.synthetic,
             )
         )

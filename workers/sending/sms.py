@@ -132,6 +132,11 @@ def messages(
     """
     kept = engine.content(held.dispatch, str(held.channel), held.language, held.sender_kind)
     stop = engine.signer.batch(links.STOP, held.dispatch, base_url=engine.public_url)
+    reply = (
+        engine.signer.batch(links.REPLY, held.dispatch, links.expiry_of(held.dispatch), engine.public_url)
+        if "{reply}" in kept.text
+        else None
+    )
     validity = max(1, min(MOST_VALIDITY, int(seconds_left)))
     made: list[SmsMessage | None] = []
     for person, number, name in zip(people, *engine.open_values(people), strict=True):
@@ -140,7 +145,12 @@ def messages(
             continue
         body = kept.text
         if "{" in body:
-            body = fill_sms(body, stop_url=stop(person.contact_id), name=name)
+            body = fill_sms(
+                body,
+                stop_url=stop(person.contact_id),
+                name=name,
+                reply_url=reply(person.contact_id) if reply else "",
+            )
         ref = DeliveryRef(held.dispatch, held.batch, attempt, person.ordinal)
         made.append(SmsMessage(ref, held.sender, number, body, validity, person.synthetic))
     return made
