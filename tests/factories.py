@@ -11,11 +11,24 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from app.audit import record as audit
+from app.db import Pt
 from app.models.alerts import Alert
-from app.models.areas import Area, Release
+from app.models.areas import Area, Postcode, Release
 from app.models.organisations import Organisation, Sender
 from app.models.people import ContactPoint, Place, PlaceArea, Subscription
-from app.services import alerts, consent, organisations, people
+from app.models.staff import Staff
+from app.models.teams import Team
+from app.services import (
+    alerts,
+    consent,
+    organisations,
+    passwords,
+    people,
+    published,
+    second_factor,
+    staff,
+    teams,
+)
 from messaging.types import Channel
 
 ACTOR = audit.Actor(audit.ActorKind.OPERATOR, origin="test")
@@ -86,6 +99,21 @@ class Makes:
         self.session.flush()
         return [borough, *below]
 
+    def postcode(self, ward: Area, postcode: str) -> str:
+        """A live postcode that leads to a ward."""
+        self.session.add(
+            Postcode(
+                postcode=postcode,
+                at=Pt(505_000, 184_000),
+                ward_code=ward.code,
+                quality=1,
+                live=True,
+                release_id="test",
+            )
+        )
+        self.session.flush()
+        return postcode
+
     def contact(
         self, address: str | None = None, channel: Channel = Channel.EMAIL, **changes: object
     ) -> ContactPoint:
@@ -139,6 +167,48 @@ class Makes:
             consent.current_wording(self.session)
         except consent.Missing:
             consent.add_wording(self.session, "I agree to get alerts.")
+
+    def team(
+        self, organisation: Organisation, areas: Sequence[Area], *, name: str | None = None, **changes: object
+    ) -> Team:
+        return teams.create(
+            self.session,
+            controller=organisation.id,
+            name=name or f"Team {next(self.numbers)}",
+            areas=[a.code for a in areas],
+            actor=ACTOR,
+            **changes,  # type: ignore[arg-type]
+        )
+
+    def officer(
+        self, organisation: Organisation, team: Team | None = None, *, password: str | None = None
+    ) -> Staff:
+        """Somebody who has enrolled; without ``password`` nobody can sign in by one, and nothing is hashed."""
+        read = staff.read_email(f"officer{next(self.numbers)}@police.example")
+        made = Staff(
+            organisation_id=organisation.id,
+            team_id=team.id if team else None,
+            email=read.as_sent,
+            digest=staff.digest(read),
+            digest_key=1,
+            name="Sam Officer",
+            password_hash=passwords.make(password) if password else "nothing",
+            totp_secret=second_factor.new_secret(),
+            state="active",
+        )
+        self.session.add(made)
+        self.session.flush()
+        return made
+
+    def published(
+        self, organisation: Organisation, areas: Sequence[Area], *, at: datetime, **changes: object
+    ) -> Alert:
+        """An alert as it stands after it was sent, without anybody to send it to."""
+        alert = self.alert(organisation, areas, **changes)
+        alert.state = "sent"
+        published.publish(self.session, alert, now=at)
+        self.session.flush()
+        return alert
 
     def alert(self, organisation: Organisation, areas: Sequence[Area], **changes: object) -> Alert:
         values: dict[str, object] = {

@@ -6,7 +6,7 @@ from importlib import metadata
 
 import click
 
-from app.cli import alert, audit, db, ledger, london, sandbox, services, settings, ward
+from app.cli import alert, audit, db, ledger, london, sandbox, services, settings, staff, team, ward
 from app.cli.plain import PlainGroup
 
 
@@ -46,6 +46,8 @@ for command in (
     sandbox.sandbox,
     services.services,
     settings.settings,
+    staff.staff,
+    team.team,
     ward.ward,
 ):
     main.add_command(command)

@@ -1,27 +1,29 @@
-"""Drafting an alert: validated at the edge, nothing sent."""
+"""An alert until it is sent: drafted, changed, discarded; validated at the edge."""
 
 from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping, Sequence
-from datetime import datetime
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Any, Required, TypedDict, Unpack
 from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from app.audit import record as audit
+from app.db import utc_now
 from app.models.alerts import KINDS, URGENCIES, Alert
 from app.models.organisations import Organisation
 from app.services import audience
-from app.services.errors import Invalid, Missing
+from app.services.errors import Conflict, Invalid, Missing
 from messaging import render
 
 # No vowels, no 0/1/O/I/L: read out over a telephone, and spells nothing.
 _ALPHABET = "23456789BCDFGHJKMNPQRSTVWXZ"
 REFERENCE_LENGTH = 7
 LONGEST_HEADLINE, LONGEST_BODY, LONGEST_SMS = 120, 10_000, 612
+LONGEST_TO_DO, LONGEST_TO_TELL = 1_000, 500
 
 
 def new_reference() -> str:
@@ -29,51 +31,43 @@ def new_reference() -> str:
     return "WL-" + "".join(secrets.choice(_ALPHABET) for _ in range(REFERENCE_LENGTH))
 
 
+class Words(TypedDict, total=False):
+    """What an officer decides about an alert."""
+
+    kind: Required[str]
+    urgency: Required[str]
+    topic: Required[str]
+    headline: Required[str]
+    body: Required[str]
+    audience_expression: Required[Mapping[str, Any]]
+    channels: Required[Sequence[str]]
+    what_to_do: str
+    how_to_tell: str
+    sms_text: str
+    expires_at: datetime | None
+    restricted: bool
+
+
 def draft(
     session: Session,
     *,
     controller: UUID,
-    kind: str,
-    urgency: str,
-    topic: str,
-    headline: str,
-    body: str,
-    audience_expression: Mapping[str, Any],
-    channels: Sequence[str],
     actor: audit.Actor,
-    what_to_do: str = "",
-    sms_text: str = "",
-    expires_at: datetime | None = None,
-    restricted: bool = False,
+    team: UUID | None = None,
+    **words: Unpack[Words],
 ) -> Alert:
-    """A new draft. Raises Invalid naming the field, Missing for an unknown organisation."""
+    """A new draft. Raises Invalid naming the field, Missing for an unknown organisation.
+
+    ``team``: whose inbox the replies land in; without one, the organisation's.
+    """
     if session.get(Organisation, controller) is None:
         raise Missing("There is no such organisation.")
-    if kind not in KINDS:
-        raise Invalid("kind", f"Choose one of these kinds: {', '.join(KINDS)}.")
-    if urgency not in URGENCIES:
-        raise Invalid("urgency", f"Choose one of: {', '.join(URGENCIES)}.")
-    _text("headline", headline, LONGEST_HEADLINE)
-    _text("body", body, LONGEST_BODY)
-    _text("what_to_do", what_to_do, 1_000, required=False)
-    _text("sms_text", sms_text, LONGEST_SMS, required=False)
-    who = audience.parse(audience_expression, controller=controller, topic=topic, channels=channels)
-    audience.require_known(session, who)
     alert = Alert(
         reference=new_reference(),
         controller_id=controller,
-        kind=kind,
-        urgency=urgency,
-        topic=topic,
-        headline=headline.strip(),
-        body=body,
-        what_to_do=what_to_do,
-        sms_text=sms_text,
-        channels=list(who.channels),
-        audience=dict(audience_expression),
-        restricted=restricted,
-        expires_at=expires_at,
+        team_id=team,
         created_by=actor.id or str(actor.kind),
+        **_checked(session, controller, words),
     )
     _rehearse(alert)
     session.add(alert)
@@ -84,6 +78,68 @@ def draft(
     return alert
 
 
+def change(
+    session: Session, alert: Alert, *, seen: datetime, actor: audit.Actor, **words: Unpack[Words]
+) -> None:
+    """Write a draft anew. ``seen``: its ``changed_at`` when whoever writes last saw it.
+
+    Raises Invalid, or Conflict when somebody else changed or sent it meanwhile; then nothing is changed.
+    """
+    session.refresh(alert, with_for_update=True)
+    if alert.state != "draft":
+        raise Conflict("This alert has been sent, so it can no longer be changed.")
+    if alert.changed_at != seen:
+        raise Conflict("Somebody else has changed this alert since you opened it.")
+    fields = _checked(session, alert.controller_id, words)
+    _rehearse(Alert(reference=alert.reference, **fields))
+    for name, value in fields.items():
+        setattr(alert, name, value)
+    # The clock may stand still, or go back; whoever saw the alert before must notice.
+    alert.changed_at = max(utc_now(), alert.changed_at + timedelta(microseconds=1))
+    session.flush()
+    audit.record(
+        session,
+        event="alert:alter",
+        subject=f"alert:{alert.id}",
+        actor=actor,
+        organisation=alert.controller_id,
+    )
+
+
+def discard(session: Session, alert: Alert, *, actor: audit.Actor) -> None:
+    """Throw a draft away. Conflict when it was sent."""
+    session.refresh(alert, with_for_update=True)
+    if alert.state != "draft":
+        raise Conflict("This alert has been sent, so it can no longer be discarded.")
+    session.delete(alert)
+    session.flush()
+    audit.record(
+        session,
+        event="alert:discard",
+        subject=f"alert:{alert.id}",
+        actor=actor,
+        organisation=alert.controller_id,
+    )
+
+
+def of_organisation(session: Session, alert_id: UUID, controller: UUID) -> Alert:
+    """An alert by id, if it is this organisation's; Missing otherwise."""
+    found = session.get(Alert, alert_id)
+    if found is None or found.controller_id != controller:
+        raise Missing("There is no such alert.")
+    return found
+
+
+def listed(
+    session: Session, controller: UUID, state: str, *, before: tuple[datetime, UUID] | None, most: int
+) -> list[Alert]:
+    """An organisation's alerts of one state, the last changed first; ``before``: where a page before ended."""
+    query = sa.select(Alert).where(Alert.controller_id == controller, Alert.state == state)
+    if before is not None:
+        query = query.where(sa.tuple_(Alert.changed_at, Alert.id) < sa.tuple_(*before))
+    return list(session.scalars(query.order_by(Alert.changed_at.desc(), Alert.id.desc()).limit(most)))
+
+
 def by_reference(session: Session, reference: str) -> Alert:
     """An alert by the reference printed in its messages, however it was typed; Missing otherwise."""
     wanted = "".join(reference.upper().split()).removeprefix("WL").lstrip("-")
@@ -92,6 +148,37 @@ def by_reference(session: Session, reference: str) -> Alert:
         if found is not None:
             return found
     raise Missing("There is no alert with this reference.")
+
+
+def _checked(session: Session, controller: UUID, words: Words) -> dict[str, Any]:
+    """The columns of an alert, or Invalid naming the field."""
+    if words["kind"] not in KINDS:
+        raise Invalid("kind", f"Choose one of these kinds: {', '.join(KINDS)}.")
+    if words["urgency"] not in URGENCIES:
+        raise Invalid("urgency", f"Choose one of: {', '.join(URGENCIES)}.")
+    _text("headline", words["headline"], LONGEST_HEADLINE)
+    _text("body", words["body"], LONGEST_BODY)
+    _text("what_to_do", words.get("what_to_do", ""), LONGEST_TO_DO, required=False)
+    _text("how_to_tell", words.get("how_to_tell", ""), LONGEST_TO_TELL, required=False)
+    _text("sms_text", words.get("sms_text", ""), LONGEST_SMS, required=False)
+    who = audience.parse(
+        words["audience_expression"], controller=controller, topic=words["topic"], channels=words["channels"]
+    )
+    audience.require_known(session, who)
+    return {
+        "kind": words["kind"],
+        "urgency": words["urgency"],
+        "topic": words["topic"],
+        "headline": words["headline"].strip(),
+        "body": words["body"],
+        "what_to_do": words.get("what_to_do", ""),
+        "how_to_tell": words.get("how_to_tell", ""),
+        "sms_text": words.get("sms_text", ""),
+        "channels": list(who.channels),
+        "audience": dict(words["audience_expression"]),
+        "restricted": words.get("restricted", False),
+        "expires_at": words.get("expires_at"),
+    }
 
 
 def _text(field: str, value: str, longest: int, *, required: bool = True) -> None:
@@ -112,6 +199,7 @@ def _rehearse(alert: Alert) -> None:
             headline=alert.headline,
             body_markdown=alert.body,
             what_to_do=alert.what_to_do,
+            how_to_tell=alert.how_to_tell,
             reference=alert.reference,
             controller_name="",
             from_email="",

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -33,6 +34,34 @@ class Ward:
     postcode: str
     at: Pt
     release: str
+
+
+@dataclass(frozen=True, slots=True)
+class AreaName:
+    """An area as it is linked to."""
+
+    area_id: int
+    code: str
+    name: str
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class AreaLine:
+    """An area of today with everything above it, the nearest first."""
+
+    area: AreaName
+    former_name: str | None
+    above: tuple[AreaName, ...]
+    release: str | None
+
+    @property
+    def ids(self) -> list[int]:
+        return [one.area_id for one in (self.area, *self.above)]
+
+    @property
+    def codes(self) -> list[str]:
+        return [one.code for one in (self.area, *self.above)]
 
 
 def loaded_release(session: Session) -> str | None:
@@ -122,12 +151,46 @@ def find_ward(session: Session, typed: str) -> Ward:
     )
 
 
-def ward_by_code(session: Session, code: str) -> Area | None:
-    """A ward of today by its GSS code."""
-    return session.scalar(
-        sa.select(Area).where(Area.code == code, Area.kind == str(AreaKind.WARD), Area.valid_to.is_(None))
+# A recursive part of a query: an area by its code and all above it, by height.
+LINE = """
+    line AS (
+        SELECT id, code, name, kind, former_name, parent_id, 0 AS height
+        FROM areas WHERE code = :code AND kind = :kind AND valid_to IS NULL
+        UNION ALL
+        SELECT a.id, a.code, a.name, a.kind, a.former_name, a.parent_id, line.height + 1
+        FROM line JOIN areas a ON a.id = line.parent_id
     )
+"""
+RELEASE = "(SELECT r.id FROM releases r ORDER BY r.loaded_at DESC LIMIT 1)"
+_LINE = sa.text(
+    f"WITH RECURSIVE {LINE} SELECT id, code, name, kind, former_name, {RELEASE} FROM line ORDER BY height"
+)
+_BELOW = sa.select(Area.id, Area.code, Area.name, Area.kind).where(Area.valid_to.is_(None))
 
 
-def parent(session: Session, area: Area) -> Area | None:
-    return None if area.parent_id is None else session.get(Area, area.parent_id)
+def line(session: Session, code: str, kind: AreaKind) -> AreaLine | None:
+    """An area of today by its code, if it is of this kind, with what lies above it: one query."""
+    rows = session.execute(_LINE, {"code": code, "kind": str(kind)}).all()
+    if not rows:
+        return None
+    return as_line(rows, rows[0][5])
+
+
+def as_line(rows: Sequence[Sequence[Any]], release: str | None) -> AreaLine:
+    """From rows of (id, code, name, kind, former name), the lowest first."""
+    names = [AreaName(*row[:4]) for row in rows]
+    return AreaLine(names[0], rows[0][4], tuple(names[1:]), release)
+
+
+def boroughs(session: Session) -> list[AreaName]:
+    """The boroughs of today (the City of London among them), by name."""
+    found = session.execute(_BELOW.where(Area.kind == str(AreaKind.BOROUGH)).order_by(Area.name))
+    return [AreaName(*row) for row in found]
+
+
+def wards_of(session: Session, borough_id: int) -> list[AreaName]:
+    """The wards of a borough, by name."""
+    found = session.execute(
+        _BELOW.where(Area.parent_id == borough_id, Area.kind == str(AreaKind.WARD)).order_by(Area.name)
+    )
+    return [AreaName(*row) for row in found]

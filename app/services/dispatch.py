@@ -9,7 +9,6 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -20,11 +19,10 @@ from app.audit import record as audit
 from app.db import new_id, utc_now
 from app.models.alerts import Alert
 from app.models.ledger import BATCH_SIZE, BULK_LANE, URGENT_LANE, Dispatch, DispatchContent
-from app.models.organisations import Organisation, Sender, SenderController
-from app.services import audience
+from app.models.organisations import Sender, SenderController
+from app.services import audience, published, rendering
 from app.services.errors import Conflict, Invalid, Missing
 from config.queues import Queue
-from messaging import gsm7, render
 from messaging.types import Channel
 
 LIFETIME = {"risk-to-life": timedelta(hours=6), "urgent": timedelta(hours=12), "routine": timedelta(days=2)}
@@ -112,8 +110,8 @@ def send(
         alert.audience, controller=alert.controller_id, topic=alert.topic, channels=alert.channels
     )
     audience.require_known(session, who)
-    lane = BULK_LANE if alert.urgency == "routine" else URGENT_LANE
-    senders = _senders(session, alert, lane)
+    lane = lane_of(alert)
+    senders = choose_senders(session, alert)
     expires_at = min(
         alert.expires_at or datetime.max.replace(tzinfo=now.tzinfo),
         (not_before or now) + LIFETIME[alert.urgency],
@@ -159,7 +157,10 @@ def send(
     if total != distinct:
         raise Conflict("The frozen batches hold somebody twice: nothing was sent.")
     dispatch.recipients = total
-    alert.state = "sent"
+    if alert.state != "sent":  # what was sent before stays as it was
+        alert.state, alert.changed_at = "sent", now
+    if not exercise:
+        published.publish(session, alert, now=dispatch.not_before)
     audit.record(
         session,
         event="alert:send",
@@ -187,8 +188,16 @@ def _as_sent(session: Session, dispatch: Dispatch) -> Frozen:
     return Frozen(dispatch.id, dispatch.recipients, batches, repeated=True)
 
 
-def _senders(session: Session, alert: Alert, lane: int) -> list[Sender]:
-    """The senders of this lane per channel; urgent falls back to bulk rather than stay silent."""
+def lane_of(alert: Alert) -> int:
+    return BULK_LANE if alert.urgency == "routine" else URGENT_LANE
+
+
+def choose_senders(session: Session, alert: Alert) -> list[Sender]:
+    """The senders of its lane per channel; urgent falls back to bulk rather than stay silent.
+
+    Invalid when a channel has none.
+    """
+    lane = lane_of(alert)
     available = session.scalars(
         sa.select(Sender)
         .join(SenderController, SenderController.sender_id == Sender.id)
@@ -211,41 +220,24 @@ def _render(
     session: Session, alert: Alert, dispatch: Dispatch, senders: list[Sender], public_url: str
 ) -> dict[str, int]:
     """Write what will be said, once per channel and kind of sender; segments per text message."""
-    controller = session.get_one(Organisation, alert.controller_id)
     nonce = secrets.token_hex(6)
-    # Nobody may take an exercise for the real thing, on any channel.
-    mark = "EXERCISE: " if dispatch.exercise else ""
-    segments = {"two-way": 1, "alphanumeric": 1}
-    common: dict[str, Any] = {"dispatch_id": dispatch.id, "language": alert.language, "nonce": nonce}
-    for channel, kind in sorted({(s.channel, s.kind) for s in senders}):
-        if channel == Channel.EMAIL:
-            mail = render.compile_email(
-                nonce=nonce,
-                headline=mark + alert.headline,
-                body_markdown=alert.body,
-                what_to_do=alert.what_to_do,
-                reference=alert.reference,
-                controller_name=controller.name,
-                from_email="",
-                from_name="",
-                language=alert.language,
-                public_url=public_url,
-            )
-            subject, text, html = mail.subject, mail.text, mail.html
-        else:
-            text = render.compile_sms(
-                mark + (alert.sms_text or alert.headline),
-                reference=alert.reference,
-                controller_name=controller.name,
-                two_way=kind == "two-way",
-            )
-            subject = html = ""
-            segments[kind] = gsm7.segments(
-                render.fill_sms(text, stop_url=f"{public_url}/s/{'0' * 80}")
-            ).segments
+    segments = {rendering.TWO_WAY: 1, rendering.ALPHANUMERIC: 1}
+    kinds = sorted({(s.channel, s.kind) for s in senders})
+    for one in rendering.rendered(
+        session, alert, kinds, nonce=nonce, public_url=public_url, exercise=dispatch.exercise
+    ):
+        if one.channel == Channel.SMS:
+            segments[one.sender_kind] = rendering.segments(one.text, public_url).segments
         session.add(
             DispatchContent(
-                channel=channel, sender_kind=kind, subject=subject, text=text, html=html, **common
+                dispatch_id=dispatch.id,
+                channel=one.channel,
+                language=alert.language,
+                sender_kind=one.sender_kind,
+                nonce=nonce,
+                subject=one.subject,
+                text=one.text,
+                html=one.html,
             )
         )
     return segments

@@ -33,3 +33,9 @@ class Conflict(ServiceError):
     """The state does not allow it any more."""
 
     code = "conflict"
+
+
+class TooMany(ServiceError):
+    """It happened too often in too short a time: later it will be allowed again."""
+
+    code = "too-many"

@@ -14,6 +14,7 @@ from app.models.organisations import Organisation, Sender, SenderController, Sen
 from app.services.errors import Conflict, Invalid, Missing
 from messaging.types import Channel
 
+MOST_LISTED = 500
 KINDS = ("police", "council", "transport police", "fire", "association")
 _SLUG = re.compile(r"[a-z][a-z0-9-]{1,59}")
 _ALPHANUMERIC = re.compile(r"(?=.*[A-Za-z])[A-Za-z0-9 ]{1,11}")
@@ -56,6 +57,15 @@ def create(
 
 def by_slug(session: Session, slug: str) -> Organisation | None:
     return session.scalar(sa.select(Organisation).where(Organisation.slug == slug))
+
+
+def listed(session: Session) -> list[Organisation]:
+    """Every controller by name, as the privacy notice names them: there are few, and never more than this."""
+    return list(
+        session.scalars(
+            sa.select(Organisation).order_by(Organisation.name, Organisation.id).limit(MOST_LISTED)
+        )
+    )
 
 
 def add_sender(

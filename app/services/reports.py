@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
 from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
+
+from app.services.errors import Missing
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,3 +67,56 @@ def progress(session: Session, dispatches: list[UUID]) -> list[Progress]:
             _PROGRESS, {"dispatches": dispatches}
         )
     ]
+
+
+@dataclass(frozen=True, slots=True)
+class Sending:
+    """One dispatch with the alert that it sends."""
+
+    id: UUID
+    alert_id: UUID
+    reference: str
+    headline: str
+    restricted: bool
+    exercise: bool
+    state: str
+    recipients: int
+    frozen_at: datetime
+    stopped_at: datetime | None
+    finished_at: datetime | None
+
+    @property
+    def phase(self) -> Literal["sending", "stopping", "stopped", "finished"]:
+        """What somebody who watches wants to know; receipts may still come in any of them."""
+        if self.finished_at is None:
+            return "stopping" if self.state == "stopped" else "sending"
+        return "stopped" if self.state == "stopped" else "finished"
+
+
+_SENDING = """
+    SELECT d.id, a.id, a.reference, a.headline, a.restricted, d.exercise, d.state, d.recipients, d.frozen_at,
+        d.stopped_at, d.finished_at
+    FROM dispatches d JOIN alerts a ON a.id = d.alert_id
+"""
+_ONE = sa.text(_SENDING + "WHERE d.id = :dispatch AND d.controller_id = :controller")
+_LATEST = sa.text(
+    f"""
+    SELECT DISTINCT ON (x.alert) x.* FROM ({_SENDING} WHERE d.alert_id = ANY(CAST(:alerts AS uuid[])))
+        AS x(id, alert, reference, headline, restricted, exercise, state, recipients, frozen_at, stopped_at, finished_at)
+    ORDER BY x.alert, x.id DESC
+    """
+)
+
+
+def sending(session: Session, dispatch: UUID, *, controller: UUID) -> Sending:
+    """A dispatch of this organisation; Missing otherwise."""
+    row = session.execute(_ONE, {"dispatch": dispatch, "controller": controller}).one_or_none()
+    if row is None:
+        raise Missing("There is no such dispatch.")
+    return Sending(*row)
+
+
+def latest(session: Session, alerts: Sequence[UUID]) -> dict[UUID, Sending]:
+    """Alert → its last dispatch, for those that have one."""
+    rows = session.execute(_LATEST, {"alerts": list(alerts)})
+    return {found.alert_id: found for found in (Sending(*row) for row in rows)}

@@ -1,71 +1,89 @@
-"""From a postcode to its ward: the page that everybody may use."""
+"""From a postcode to its ward: the page that everybody may use, before anything personal is asked."""
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from flask import Blueprint, Response, make_response, redirect, render_template, request
+from markupsafe import Markup
+from sqlalchemy.orm import Session
 from werkzeug.exceptions import NotFound
 from werkzeug.wrappers import Response as AnyResponse
 
-from app.services import areas
-from app.web import context, errors
-from geo.area_codes import AreaCodeError, AreaKind, kind_of
+from app.services import areas, wards
+from app.services.wards import WardView
+from app.web import context, errors, guards
+from app.web.public import area
+from geo.area_codes import AreaKind
 from geo.postcode import MAX_TYPED_CHARACTERS, PostcodeError
 
 pages = Blueprint("ward", __name__)
 
 STATUS = {"malformed": 400, "outward-only": 400, "not-london": 404, "terminated": 410}
+RECENT = 5
+KEPT = 1_000  # wards, each as it is now
 
 
 @pages.get("/")
+@guards.anyone
 def home() -> str:
-    """The form."""
+    """What this is, and the form."""
     return render_template("public/home.html", typed="", error=None)
 
 
 @pages.get("/postcode")
+@guards.anyone
 def postcode() -> AnyResponse:
     """The ward of a postcode, or the form again with what is wrong."""
     typed = request.args.get("postcode")
     if typed is None:
         return redirect("/")
     try:
-        with context.transaction() as session:
+        with context.reading() as session:
             found = areas.find_ward(session, typed)
+            view = _view(session, found.code)
     except PostcodeError as error:
         if error.code == "not-london":
-            with context.transaction() as session:
+            with context.reading() as session:
                 loaded = areas.loaded_release(session) is not None
             if not loaded:
                 return _not_loaded()
         shown = "".join(c for c in typed[:MAX_TYPED_CHARACTERS] if c.isprintable())
-        page = render_template("public/home.html", typed=shown, error=error.message)
-        return make_response(page, STATUS[error.code])
-    return make_response(render_template("public/ward.html", ward=found, postcode=found.postcode))
+        form = render_template("public/home.html", typed=shown, error=error.message)
+        return make_response(form, STATUS[error.code])
+    return make_response(_page(view, found.postcode))
 
 
 @pages.get("/ward/<code>")
-def ward(code: str) -> AnyResponse:
+@guards.anyone
+def ward(code: str) -> str:
     """A ward by its GSS code."""
-    try:
-        if kind_of(code) is not AreaKind.WARD:
-            raise NotFound
-    except AreaCodeError:
-        raise NotFound from None
-    with context.transaction() as session:
-        area = areas.ward_by_code(session, code)
-        borough = areas.parent(session, area) if area else None
-        release = areas.loaded_release(session)
-    if area is None or borough is None:
+    with context.reading() as session:
+        view = _view(session, code)
+    return _page(view, None)
+
+
+def _view(session: Session, code: str) -> WardView:
+    view = wards.view(session, code, most=RECENT) if area.is_code_of(code, AreaKind.WARD) else None
+    if view is None or not view.line.above:
         raise NotFound
-    found = {
-        "code": area.code,
-        "name": area.name,
-        "former_name": area.former_name,
-        "borough_code": borough.code,
-        "borough_name": borough.name,
-        "release": release,
-    }
-    return make_response(render_template("public/ward.html", ward=found, postcode=None))
+    return view
+
+
+def _page(view: WardView, postcode: str | None) -> str:
+    return render_template(
+        "public/ward.html",
+        ward=view.line.area,
+        borough=view.line.above[0],
+        postcode=postcode,
+        below=_below(view),
+    )
+
+
+@lru_cache(KEPT)
+def _below(view: WardView) -> Markup:
+    """Team, alerts and data, rendered once for what they show: it depends on nothing else, so it is never old."""
+    return Markup(render_template("public/ward_below.html", view=view))  # noqa: S704
 
 
 def _not_loaded() -> Response:

@@ -1,0 +1,69 @@
+"""``wardlink staff …``: who may sign in."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+import click
+
+from app.cli import opened
+from app.cli.plain import WORD
+from app.db import utc_now
+from app.services import invitations, organisations
+from app.services import staff as people_of
+from app.services.errors import Missing
+from messaging.providers.base import is_loopback
+
+
+@click.group()
+def staff() -> None:
+    """Staff: invite, list, leave."""
+
+
+@staff.command()
+@click.option("--organisation", type=WORD, required=True, help="Its short name.")
+@click.option("--email", type=WORD, required=True, help="Where the invitation goes; they sign in with it.")
+@click.option("--name", type=WORD, required=True)
+@click.option("--team", type=WORD, help="Name of their team; without one they write to all areas.")
+def invite(organisation: str, email: str, name: str, team: str | None) -> None:
+    """Invite somebody, and print the link that is also on its way to them by e-mail."""
+    with opened.registry() as registry:
+        settings = registry.settings
+        with registry.sessions.begin() as session:
+            sent = invitations.invite(
+                session,
+                organisation=organisation,
+                email=email,
+                name=name,
+                team=team,
+                public_url=settings.public_url,
+                fictional=is_loopback(settings.twilio_base_url) and is_loopback(settings.sendgrid_base_url),
+                actor=opened.OPERATOR,
+                now=utc_now(),
+            )
+    click.echo(f"An invitation is on its way. It works once, until {sent.expires_at:%d %B %Y %H:%M} UTC:")
+    click.echo(sent.url)
+
+
+@staff.command("list")
+@click.option("--organisation", type=WORD, required=True, help="Its short name.")
+@click.option("--after", type=click.UUID, help="Go on after the one with this id.")
+def listed(organisation: str, after: UUID | None) -> None:
+    """List an organisation's staff, a hundred at a time."""
+    with opened.registry() as registry, registry.sessions.begin() as session:
+        controller = organisations.by_slug(session, organisation)
+        if controller is None:
+            raise Missing("There is no organisation with this short name.")
+        found = people_of.listed(session, controller.id, after=after)
+    for one, team in found:
+        click.echo(f"{one.id}  {one.state:<8} {one.name} <{one.email}>{f', {team}' if team else ''}")
+    click.echo(f"{len(found)} listed" + ("; there may be more" if len(found) == people_of.PAGE else ""))
+
+
+@staff.command()
+@click.option("--email", type=WORD, required=True, help="The address that they sign in with.")
+def leave(email: str) -> None:
+    """Somebody leaves: they are signed out everywhere and cannot sign in again."""
+    with opened.registry() as registry, registry.sessions.begin() as session:
+        gone = people_of.leave(session, email, actor=opened.OPERATOR)
+    click.echo(f"{gone.name} has left.")

@@ -1,0 +1,212 @@
+"""How somebody becomes staff: an invitation by e-mail, then a password and a second factor of their own."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from hashlib import sha256
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from app import crypto
+from app.audit import record as audit
+from app.models.organisations import Organisation
+from app.models.staff import Staff, StaffInvitation
+from app.models.teams import Team
+from app.services import people, post, second_factor, sessions, staff, teams
+from app.services.errors import Conflict, Invalid, Missing
+from messaging.notices import notice
+from messaging.types import Channel
+
+LIFETIME = timedelta(hours=48)
+LONGEST_NAME = 100
+LONGEST_TOKEN = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """An invitation that is on its way. ``url`` opens it, so it is shown to whoever invited and kept nowhere."""
+
+    staff_id: UUID
+    url: str
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """An invitation as its page shows it. ``secret``: of the authenticator, once there is a password."""
+
+    staff_id: UUID
+    name: str
+    email: str
+    organisation: str
+    secret: str | None
+
+
+def invite(
+    session: Session,
+    *,
+    organisation: str,
+    email: str,
+    name: str,
+    team: str | None = None,
+    public_url: str,
+    fictional: bool = False,
+    actor: audit.Actor,
+    now: datetime,
+) -> Sent:
+    """Invite somebody, or invite them again; earlier invitations of theirs open nothing any more.
+
+    ``organisation`` is a short name, ``team`` a name. ``fictional`` admits addresses that no network can reach.
+    Raises Invalid, Missing, or Conflict when they are staff already.
+    """
+    controller, unit = _where(session, organisation, team)
+    if not name.strip() or len(name) > LONGEST_NAME or not name.isprintable():
+        raise Invalid("name", f"The name must have 1 to {LONGEST_NAME} characters.")
+    address, synthetic = _reachable(email, fictional)
+    found = staff.by_address(session, address)
+    if found is None:
+        found = Staff(digest=staff.digest(address), digest_key=crypto.keyring().index_id)
+        session.add(found)
+    elif found.state == "active":
+        raise Conflict("They are staff already. To let them choose a new password, let them leave first.")
+    elif found.organisation_id != controller.id:
+        raise Conflict("This e-mail address belongs to staff of another organisation.")
+    found.organisation_id, found.team_id = controller.id, unit.id if unit else None
+    found.email, found.name, found.state = address.as_sent, name.strip(), "invited"
+    found.password_hash = found.totp_secret = found.totp_step = None
+    session.flush()
+    session.execute(sa.delete(StaffInvitation).where(StaffInvitation.staff_id == found.id))
+    token = secrets.token_urlsafe(32)
+    session.add(
+        StaffInvitation(digest=_digest(token), staff_id=found.id, created_at=now, expires_at=now + LIFETIME)
+    )
+    session.flush()
+    url = f"{public_url}/staff/invitation/{token}"
+    post.queue_email(
+        session,
+        kind="invitation",
+        address=address.as_sent,
+        content=notice(
+            f"Your invitation to write alerts for {controller.name}",
+            [
+                f"Hello {name.strip()},",
+                f"{controller.name} invites you to write alerts on Wardlink.",
+                "You choose a password, and connect an app on your phone that shows codes. It takes five minutes.",
+            ],
+            button=("Accept the invitation", url),
+            controller_name=controller.name,
+            closing=[
+                "The link works once, for 48 hours. Do not pass this message on.",
+                "If you did not expect it, do nothing: without the link nobody gets in.",
+            ],
+        ),
+        controller=controller.id,
+        expires_at=now + LIFETIME,
+        synthetic=synthetic,
+        now=now,
+    )
+    audit.record(
+        session,
+        event="staff:invite",
+        subject=f"staff:{found.id}",
+        actor=actor,
+        organisation=controller.id,
+        detail={"team": unit.id if unit else None},
+    )
+    return Sent(found.id, url, now + LIFETIME)
+
+
+def opened(session: Session, token: str, *, now: datetime) -> Opened:
+    """Look at an invitation. Missing when there is none; Conflict when it was used or is too old."""
+    found, _ = _find(session, token, now=now)
+    name = session.get_one(Organisation, found.organisation_id).name
+    return Opened(found.id, found.name, found.email, name, found.totp_secret)
+
+
+def choose(session: Session, token: str, password_hash: str, *, now: datetime) -> None:
+    """Keep the password, and the secret of the authenticator that comes next. Nobody can sign in yet."""
+    found, _ = _find(session, token, now=now, locked=True)
+    found.password_hash, found.totp_secret, found.totp_step = (
+        password_hash,
+        second_factor.new_secret(),
+        None,
+    )
+    session.flush()
+
+
+def start_again(session: Session, token: str, *, now: datetime) -> None:
+    """Forget the password that was chosen, and the secret."""
+    found, _ = _find(session, token, now=now, locked=True)
+    found.password_hash = found.totp_secret = found.totp_step = None
+    session.flush()
+
+
+def finish(session: Session, token: str, code: str, *, origin: str, now: datetime) -> str | None:
+    """The authenticator works: they are staff from now on, and signed in. The token of the session.
+
+    None when the code is wrong.
+    """
+    found, invitation = _find(session, token, now=now, locked=True)
+    if found.password_hash is None or not second_factor.use(session, found.id, code, now=now):
+        return None
+    found.state, found.enrolled_at, invitation.used_at = "active", now, now
+    session.flush()
+    actor = audit.Actor(audit.ActorKind.STAFF, id=str(found.id), origin=origin)
+    for event in ("staff:enrol", "staff:sign-in"):
+        audit.record(
+            session,
+            event=event,
+            subject=f"staff:{found.id}",
+            actor=actor,
+            organisation=found.organisation_id,
+        )
+    return sessions.begin(session, staff=found, now=now)
+
+
+def _where(session: Session, organisation: str, team: str | None) -> tuple[Organisation, Team | None]:
+    controller = session.scalar(sa.select(Organisation).where(Organisation.slug == organisation))
+    if controller is None:
+        raise Missing("There is no organisation with this short name.")
+    if team is None:
+        return controller, None
+    return controller, teams.by_name(session, controller.id, team)
+
+
+def _reachable(email: str, fictional: bool) -> tuple[people.Address, bool]:
+    """The address, and whether it is one that only a sandbox may be given."""
+    try:
+        return people.read_address(Channel.EMAIL, email), False
+    except Invalid as error:
+        if not fictional:
+            raise Invalid("email", error.message) from None
+    return staff.read_email(email), True
+
+
+def _digest(token: str) -> bytes:
+    return sha256(b"wardlink.invitation" + token.encode("utf-8", "replace")).digest()
+
+
+def _find(
+    session: Session, token: str, *, now: datetime, locked: bool = False
+) -> tuple[Staff, StaffInvitation]:
+    missing = Missing("There is no such invitation.")
+    if not token or len(token) > LONGEST_TOKEN:
+        raise missing
+    query = (
+        sa.select(StaffInvitation, Staff)
+        .join(Staff, Staff.id == StaffInvitation.staff_id)
+        .where(StaffInvitation.digest == _digest(token))
+    )
+    if locked:  # two browsers may have the same page open
+        query = query.with_for_update().execution_options(populate_existing=True)
+    row = session.execute(query).one_or_none()
+    if row is None:
+        raise missing
+    invitation, found = row
+    if invitation.used_at is not None or invitation.expires_at <= now or found.state != "invited":
+        raise Conflict("This invitation was used, or is older than 48 hours.")
+    return found, invitation
