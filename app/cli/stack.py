@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 from app.embedded.identity import die_with_parent
 
@@ -116,6 +117,13 @@ class SandboxHandle:
 
     def faults(self, **channels: Any) -> None:
         self.ask("POST", "faults", channels)
+
+    def inbox(self, to: str, channel: str = "") -> list[dict[str, Any]]:
+        """The newest messages to whoever's address holds ``to``, the newest first."""
+        found: list[dict[str, Any]] = self.ask("GET", f"inbox?{urlencode({'to': to, 'channel': channel})}")[
+            "messages"
+        ]
+        return found
 
     def text(self, theirs: str, ours: str, body: str) -> None:
         """Somebody texts one of our numbers."""

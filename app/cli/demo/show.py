@@ -18,13 +18,14 @@ from rich.live import Live
 
 from app import migrate
 from app.audit.verify import verify
-from app.cli.demo import screen, story
+from app.cli.demo import screen, story, walk
 from app.cli.stack import PATIENCE, SandboxHandle, Stack, free_port, taken, wait_until
+from app.db import utc_now
 from app.models.consent import Suppression
 from app.models.ledger import Dispatch
 from app.models.people import ContactPoint
 from app.registry import Registry, open_registry
-from app.services import alerts, areas, dispatch, reports
+from app.services import alerts, areas, dispatch, invitations, reports
 from app.services.errors import Conflict
 from app.services.ledger import check
 from config.fields import Part
@@ -32,6 +33,7 @@ from config.settings import Settings
 from messaging.sandbox import judge
 from messaging.types import Channel
 
+POSTCODE = "UB8 1UW"
 SILENT_SECONDS = 30.0
 LONGEST_SECONDS = 150.0
 
@@ -187,6 +189,52 @@ class Show:
     @staticmethod
     def _settled(rows: list[reports.Progress]) -> bool:
         return all(r.finished and r.silent == 0 for r in rows)
+
+    # -- people who use the site
+    @property
+    def sign_in_file(self) -> Path:
+        return self.folder / "officer.json"
+
+    def walk(self) -> walk.SignIn:
+        """A resident and an officer go through the site's pages; how the officer signs in.
+
+        PageError or StackError where one of them sticks.
+        """
+        assert self.sandbox is not None
+        assert self.controller is not None
+        with self.registry.sessions.begin() as session:
+            team = story.team(session, self.controller, self.place)
+        officer = walk.Officer(self.site, self.sandbox, self.sign_in_file)
+        resident = walk.Resident.new(self.site, self.sandbox)
+        say = self.console.print
+        resident.sign_up(POSTCODE, story.WARD_NAME)
+        say("  a resident signed up by e-mail and by text")
+        sign_in, browser = officer.enter(lambda email: self._invite(email, team))
+        reference, _ = officer.send_appeal(browser, self.place.ward)
+        say(f"  an officer wrote an appeal and sent it ({reference})")
+        resident.reply()
+        resident.text_back()
+        officer.answer(browser)
+        resident.mails.next(walk.ANSWER)
+        say("  the resident replied by link and by text, the officer answered, and the answer arrived")
+        resident.leave()
+        officer.sign_out(browser)
+        say("  the resident left, with both addresses; the officer signed out")
+        return sign_in
+
+    def _invite(self, email: str, team: str) -> None:
+        with self.registry.sessions.begin() as session:
+            invitations.invite(
+                session,
+                organisation=story.SLUG,
+                email=email,
+                name="Robin Demo",
+                team=team,
+                public_url=self.site,
+                fictional=True,
+                actor=story.ACTOR,
+                now=utc_now(),
+            )
 
     def seal(self) -> bool:
         """Chain what is left of the record and check it against its signed heads; True when it is whole."""

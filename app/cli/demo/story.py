@@ -11,7 +11,8 @@ from sqlalchemy.orm import Session
 
 from app.audit import record as audit
 from app.models.organisations import Organisation
-from app.services import consent, organisations, synthetic
+from app.services import consent, organisations, synthetic, teams
+from app.services.errors import Missing
 from app.services.synthetic import SyntheticPerson
 from geo import releases
 from messaging.types import Channel
@@ -93,6 +94,28 @@ def settle(session: Session, people: Sequence[SyntheticPerson]) -> UUID:
             _sender(session, police, "sms", "twilio", number, "two-way", lane)
     synthetic.load(session, people, police.id, TOPICS, actor=ACTOR)
     return police.id
+
+
+def team(session: Session, controller: UUID, place: Scene) -> str:
+    """The ward's team, made once; its name."""
+    name = f"{WARD_NAME} Safer Neighbourhoods Team"
+    try:
+        teams.by_name(session, controller, name)
+    except Missing:
+        made = teams.create(
+            session,
+            controller=controller,
+            name=name,
+            areas=[place.ward],
+            about="We work in the streets around the station and the High Street. Ask us anything, or tell us "
+            "what worries you.",
+            email="uxbridge.team@police.example",
+            phone="101",
+            actor=ACTOR,
+        )
+        for role, who in (("Sergeant", None), ("Police constable", None), ("PCSO", "Jo Demo")):
+            teams.add_member(session, made.id, role=role, name=who, agreed=who is not None, actor=ACTOR)
+    return name
 
 
 def _sender(
