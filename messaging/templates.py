@@ -92,7 +92,7 @@ EMAIL_HTML = _template(
 {{ tell|safe }}
 {% endif %}
 {% if reply %}
-<p><strong>Tell us what you know: <a href="{{ reply }}" rel="noreferrer">{{ reply }}</a></strong></p>
+<p><strong><a href="{{ reply }}" rel="noreferrer">Tell us what you know</a></strong></p>
 <p>Nobody watches replies all the time. In an emergency call 999.</p>
 {% endif %}
 {% endif %}

@@ -201,7 +201,7 @@ def test_what_asks_for_information_carries_a_reply_link_near_what_one_can_do():
     values = substitutions(tags, "https://w/s/1", "https://w/m/1", "Ann", "https://w/r/1")
     text, html = fill(content.text, values), fill(content.html, values)
     assert "HOW TO TELL US\n\nRing 101, Ann.\n\nTell us what you know: https://w/r/1\n" in text
-    assert '<a href="https://w/r/1" rel="noreferrer">https://w/r/1</a>' in html
+    assert '<a href="https://w/r/1" rel="noreferrer">Tell us what you know</a>' in html
     for part in (text, html):
         assert (
             part.lower().index("what you can do") < part.index("https://w/r/1") < part.index("https://w/s/1")
