@@ -173,7 +173,7 @@ class Settings:
     web_port: int = setting("WEB_PORT", "Port that the site listens on", fields.whole(1, 65535), "8000")
     proxies: int = setting(
         "PROXIES", "How many proxies of your own stand before the site: so many forwarded addresses are believed",
-        fields.whole(0, 5), "0", parts=(Part.APP,),
+        fields.whole(0, 5), "0", need=Need.PRODUCTION, parts=(Part.APP,),
     )  # fmt: skip
     web_workers: int = setting("WEB_WORKERS", "Processes of the site", fields.whole(1, 64), "2")
     web_threads: int = setting(

@@ -75,8 +75,7 @@ def parse(text: str, allow_special_use: bool = False) -> EmailAddress:
             "special-use", "This e-mail address cannot receive e-mail: its domain is kept for examples."
         )
     typed_domain = typed.rpartition("@")[2]
-    local = typed.rpartition("@")[0]
-    as_typed = f"{local}@{typed_domain if typed_domain.isascii() else domain}"
+    as_typed = f"{checked.local_part}@{typed_domain if typed_domain.isascii() else domain}"
     folded = unicodedata.normalize("NFC", f"{checked.local_part}@{domain}").casefold()
     return EmailAddress(as_typed, unicodedata.normalize("NFC", folded))
 

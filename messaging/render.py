@@ -11,11 +11,14 @@ import re
 import unicodedata
 from html import escape
 
-from messaging import markdown, placeholders
+from messaging import gsm7, markdown, placeholders
 from messaging.templates import EMAIL_HTML, EMAIL_TEXT
 from messaging.types import EmailContent
 
 DEFAULT_NAME = "neighbour"
+# In a text a name must neither change the alphabet nor add a segment that nobody reckoned with.
+LONGEST_NAME_IN_TEXT = 20
+WIDEST_NAME = "n" * LONGEST_NAME_IN_TEXT
 LONGEST_NAME = 60
 
 # What stands for a name while Markdown is rendered: letters and digits pass it unchanged.
@@ -184,11 +187,20 @@ def compile_sms(
 
 
 def fill_sms(body: str, *, stop_url: str = "", name: str | None = None, reply_url: str = "") -> str:
-    """A compiled text for one person. Values are put in once: a name that reads "{stop}" stays text."""
+    """A compiled text for one person. Values are put in once: a name that reads "{stop}" stays text.
+
+    A name of more than 20 characters, or that would change the alphabet of the text, is left out.
+    """
     if "{" not in body:
         return body
-    values = {"stop": stop_url, "reply": reply_url, "name": tidy_name(name) if name else DEFAULT_NAME}
+    values = {"stop": stop_url, "reply": reply_url, "name": _name_in_text(name)}
     return _SMS_PLACE.sub(lambda place: values[place[1]], body)
+
+
+def _name_in_text(name: str | None) -> str:
+    shown = tidy_name(name) if name else DEFAULT_NAME
+    fits = len(shown) <= LONGEST_NAME_IN_TEXT and all(c in gsm7.BASIC for c in shown)
+    return shown if fits else DEFAULT_NAME
 
 
 def _filled(text: str, value: str) -> str:

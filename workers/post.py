@@ -52,7 +52,12 @@ async def send_due(engine: Engine, seconds: float) -> int:
         with engine.sessions.begin() as session:
             claimed = outgoing.claim_due(session, IN_FLIGHT, utc_now(), channels)
         if not claimed:
-            break
+            with engine.sessions() as session:
+                if not outgoing.due(session, now=utc_now(), channels=channels):
+                    break
+            # Those that were due wait for their sender's turn, or were refused; others may be behind them.
+            await asyncio.sleep(0.02)
+            continue
         handled += len(claimed)
         outcomes = await asyncio.gather(*(_carry(engine, message, deadline) for message in claimed))
         for channel in {m.channel for m in claimed}:

@@ -10,9 +10,11 @@ import structlog
 from sqlalchemy.orm import Session
 
 from app import queue
+from app.db import AWAY
 from app.services import inbound, receipts
 from app.services.receipts import Merged, Parsed
 from messaging.providers import sendgrid_hooks, twilio_hooks
+from messaging.types import Keyword
 from workers import runtime
 
 log = structlog.get_logger(__name__)
@@ -48,9 +50,20 @@ def _twilio_inbound(session: Session, reckoning: inbound.Reckoning | None, body:
     form = dict(parse_qsl(body, keep_blank_values=True))
     try:
         message = twilio_hooks.parse_inbound(form)
-        return Parsed(problem=inbound.receive(session, message, reckoning=reckoning))
     except (twilio_hooks.HookError, ValueError) as error:
         return Parsed(problem=str(error))
+    try:
+        with session.begin_nested():
+            return Parsed(problem=inbound.receive(session, message, reckoning=reckoning))
+    except AWAY:
+        raise
+    except Exception as error:
+        if message.keyword is Keyword.STOP:  # no opt-out is ever set aside: it waits, and says so
+            raise
+        # One text that cannot be taken in must not hold up every STOP behind it. Nothing of it is kept but the raw
+        # event, with its problem.
+        log.error("inbound_failed", error=type(error).__name__)
+        return Parsed(problem=f"failed: {type(error).__name__}")
 
 
 def merge_some(session: Session, reckoning: inbound.Reckoning | None = None) -> Merged:

@@ -68,6 +68,8 @@ class Confirmation(Base):
         sa.CheckConstraint("purpose IN ('subscribe', 'manage')", name="purpose"),
         sa.CheckConstraint("channel IN ('email', 'sms')", name="channel"),
         sa.CheckConstraint("(purpose = 'subscribe') = (signup_id IS NOT NULL)", name="signup"),
+        # Erasure must find what was typed for an address.
+        sa.Index("ix_confirmations_address", "channel", "digest"),
     )
 
 

@@ -23,6 +23,8 @@ from messaging import render
 _ALPHABET = "23456789BCDFGHJKMNPQRSTVWXZ"
 REFERENCE_LENGTH = 7
 LONGEST_HEADLINE, LONGEST_BODY, LONGEST_SMS = 120, 10_000, 612
+# Twilio takes 1,600 characters; the organisation's name, the links and the way to stop need some of them.
+LONGEST_FILLED = 1_200
 LONGEST_TO_DO, LONGEST_TO_TELL = 1_000, 500
 
 
@@ -85,7 +87,7 @@ def change(
 
     Raises Invalid, or Conflict when somebody else changed or sent it meanwhile; then nothing is changed.
     """
-    session.refresh(alert, with_for_update=True)
+    _lock(session, alert)
     if alert.state != "draft":
         raise Conflict("This alert has been sent, so it can no longer be changed.")
     if alert.changed_at != seen:
@@ -108,7 +110,7 @@ def change(
 
 def discard(session: Session, alert: Alert, *, actor: audit.Actor) -> None:
     """Throw a draft away. Conflict when it was sent."""
-    session.refresh(alert, with_for_update=True)
+    _lock(session, alert)
     if alert.state != "draft":
         raise Conflict("This alert has been sent, so it can no longer be discarded.")
     session.delete(alert)
@@ -120,6 +122,13 @@ def discard(session: Session, alert: Alert, *, actor: audit.Actor) -> None:
         actor=actor,
         organisation=alert.controller_id,
     )
+
+
+def _lock(session: Session, alert: Alert) -> None:
+    """The alert as it is now, and ours until the end; Conflict when somebody has discarded it meanwhile."""
+    wanted = sa.select(Alert).where(Alert.id == alert.id).with_for_update()
+    if session.scalar(wanted.execution_options(populate_existing=True)) is None:
+        raise Conflict("Somebody else has discarded this alert.")
 
 
 def of_organisation(session: Session, alert_id: UUID, controller: UUID) -> Alert:
@@ -208,6 +217,8 @@ def _rehearse(alert: Alert) -> None:
     except render.RenderError as error:
         raise Invalid("body", error.message) from None
     try:
-        render.compile_sms(alert.sms_text or alert.headline, alert.reference, "", two_way=True)
+        text = render.compile_sms(alert.sms_text or alert.headline, alert.reference, "", two_way=True)
+        if len(text.replace("{name}", render.WIDEST_NAME)) > LONGEST_FILLED:
+            raise render.RenderError("long", "With people's names in it, the text message is too long.")
     except render.RenderError as error:
         raise Invalid("sms_text" if alert.sms_text else "headline", error.message) from None

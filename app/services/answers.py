@@ -43,11 +43,12 @@ def answer(
     regions: Sequence[str],
     actor: audit.Actor,
     now: datetime,
+    seen: datetime | None = None,
 ) -> None:
     """Answer a thread and queue the message. The same ``once`` again is the same answer.
 
     Missing as in replies.find; Invalid for a text that is empty or too long; Conflict for a thread that is
-    closed, and for whoever must not or cannot be written to.
+    closed or has words that its reader has not seen, and for whoever must not or cannot be written to.
     """
     reply = replies.find(session, who, reply_id, lock=True)
     if not _ONCE.fullmatch(once):
@@ -60,6 +61,7 @@ def answer(
     told = receiving.checked(body, LONGEST[channel], "Write your answer.")
     if reply.state == "closed":
         raise Conflict("This thread is closed. Open it again, then answer.")
+    replies.unseen(reply, seen)
     cannot = replies.why_not(session, contact, reply.controller_id)
     if cannot is not None:
         raise Conflict(cannot)

@@ -24,6 +24,7 @@ from app.services import answers, consent, limits, people, post, receiving
 from app.services.errors import Invalid
 from messaging.types import Channel, InboundSms, Keyword
 
+THANKS_UP_TO = Decimal("0.5")  # of the day's budget for texts that nobody pays for
 REMEMBERED = timedelta(days=30)  # as long as raw events are kept
 _LIFETIME = timedelta(hours=1)
 _MOST_NAMED = 3
@@ -157,12 +158,14 @@ def _acknowledge(
 
 
 def _affordable(session: Session, text: str, reckoning: Reckoning, now: datetime) -> bool:
+    # A popular appeal must not use up what codes are sent from: somebody waits for those.
     return limits.spend(
         session,
         post.segments_of(text),
         pence_per_day=reckoning.pence_per_day,
         segment_pence=reckoning.segment_pence,
         now=now,
+        up_to=THANKS_UP_TO,
     )
 
 

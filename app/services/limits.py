@@ -101,13 +101,20 @@ SPEND = "spend"
 
 
 def spend(
-    session: Session, segments: int, *, pence_per_day: int, segment_pence: Decimal, now: datetime
+    session: Session,
+    segments: int,
+    *,
+    pence_per_day: int,
+    segment_pence: Decimal,
+    now: datetime,
+    up_to: Decimal = Decimal(1),
 ) -> bool:
     """Reserve the price of ``segments`` in today's budget for texts that nobody pays for; False if it is spent.
 
     ``pence_per_day`` is CODES_PENCE_PER_DAY, ``segment_pence`` SMS_SEGMENT_PENCE. Codes and answers to HELP
-    share the budget. It is counted in hundredths of a penny, rounded up.
+    share the budget; whoever may use only a part of it (``up_to``, 0 to 1) finds it spent when that part is. It is
+    counted in hundredths of a penny, rounded up.
     """
     price = int((segments * segment_pence * 100).to_integral_value(rounding=ROUND_CEILING))
-    budget = Limit(SPEND, "", pence_per_day * 100, timedelta(days=1))
+    budget = Limit(SPEND, "", int(pence_per_day * 100 * up_to), timedelta(days=1))
     return take(session, [budget], now=now, amount=price) is None

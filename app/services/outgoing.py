@@ -7,7 +7,7 @@ its fate is known; a message is the ledger's rules for one person (design §5).
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -36,6 +36,7 @@ class Outgoing:
     """One message on its way, opened. ``sender`` is empty where EMAIL_FROM is meant."""
 
     id: UUID
+    kind: str
     tries: int
     channel: Channel
     address: str
@@ -55,7 +56,7 @@ class Outgoing:
 
 _DUE = sa.text(
     """
-    SELECT m.id, m.tries, m.channel, m.controller_id, m.sender_id, m.segments, m.synthetic, m.expires_at,
+    SELECT m.id, m.kind, m.tries, m.channel, m.controller_id, m.sender_id, m.segments, m.synthetic, m.expires_at,
         m.address_enc, m.subject_enc, m.text_enc, m.html_enc, m.stop_url_enc,
         s.address AS sender, s.display_name, coalesce(s.active, m.channel = 'email') AS can_send
     FROM service_messages m LEFT JOIN senders s ON s.id = m.sender_id
@@ -134,6 +135,7 @@ def _opened(row: Mapping[Any, Any]) -> Outgoing | str:
         return UNREADABLE
     return Outgoing(
         id=row["id"],
+        kind=row["kind"],
         tries=row["tries"] + 1,
         channel=channel,
         digest=digest,
@@ -149,18 +151,20 @@ def _opened(row: Mapping[Any, Any]) -> Outgoing | str:
 
 
 # A code that somebody asks for may follow on an alert that they left; only a STOP, what a provider holds, a
-# complaint and a dead mailbox forbid it. STOP to a number binds all who write from it.
+# complaint and a dead mailbox forbid it. An answer or thanks nobody asked for anew: any no forbids it. STOP to a
+# number binds all who write from it.
 _SUPPRESSED = sa.text(
     """
     SELECT DISTINCT r.id
     FROM unnest(CAST(:ids AS uuid[]), CAST(:channels AS text[]), CAST(:digests AS bytea[]),
-        CAST(:controllers AS uuid[]), CAST(:senders AS int[])) AS r(id, channel, digest, controller_id, sender_id)
+        CAST(:controllers AS uuid[]), CAST(:senders AS int[]), CAST(:kinds AS text[]))
+        AS r(id, channel, digest, controller_id, sender_id, kind)
     JOIN suppressions p ON p.digest = r.digest AND p.channel = r.channel AND p.lifted_at IS NULL
         AND p.topic IS NULL
     LEFT JOIN senders mine ON mine.id = r.sender_id
     LEFT JOIN senders theirs ON theirs.id = p.sender_id
-    WHERE p.reason = ANY(CASE r.channel WHEN 'sms' THEN ARRAY['stop', 'provider', 'complaint']
-                                        ELSE ARRAY['bounce', 'complaint'] END)
+    WHERE (r.kind LIKE 'reply-%' OR p.reason = ANY(
+          CASE r.channel WHEN 'sms' THEN ARRAY['stop', 'provider', 'complaint'] ELSE ARRAY['bounce', 'complaint'] END))
       AND (p.controller_id IS NULL OR p.controller_id = r.controller_id OR theirs.address = mine.address)
     """
 )
@@ -175,6 +179,7 @@ def _suppressed(session: Session, messages: Sequence[Outgoing]) -> list[UUID]:
         "digests": [m.digest for m in messages],
         "controllers": [m.controller for m in messages],
         "senders": [m.sender_id for m in messages],
+        "kinds": [m.kind for m in messages],
     }
     return list(session.execute(_SUPPRESSED, values).scalars())
 
@@ -270,13 +275,15 @@ def sweep(session: Session, *, lease: timedelta, now: datetime) -> list[UUID]:
 
 
 _ANY_DUE = sa.text(
-    "SELECT EXISTS (SELECT 1 FROM service_messages WHERE state = 'waiting' AND not_before <= :now)"
+    "SELECT EXISTS (SELECT 1 FROM service_messages WHERE state = 'waiting' AND not_before <= :now "
+    "AND expires_at > :now AND channel = ANY(CAST(:channels AS text[])))"
 )
 
 
-def due(session: Session, *, now: datetime) -> bool:
-    """Whether anything waits whose time has come."""
-    return bool(session.execute(_ANY_DUE, {"now": now}).scalar_one())
+def due(session: Session, *, now: datetime, channels: Collection[Channel] = tuple(Channel)) -> bool:
+    """Whether anything waits on these channels whose time has come, and is not over."""
+    values = {"now": now, "channels": [str(c) for c in channels]}
+    return bool(session.execute(_ANY_DUE, values).scalar_one())
 
 
 # -- what providers report later

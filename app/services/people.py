@@ -175,6 +175,23 @@ def subscribe(
             .values(ended_at=sa.func.now())
         )
     consent.lift_topics(session, contact, controller, topics)
+    place = settle(session, contact, controller, ward, topics)
+    audit.record(
+        session,
+        event="subscription:add",
+        subject=f"contact:{contact.id}",
+        actor=actor,
+        organisation=controller,
+        area=ward.code,
+        detail={"topics": len(topics)},
+    )
+    return place
+
+
+def settle(
+    session: Session, contact: ContactPoint, controller: UUID, ward: areas.Ward, topics: Sequence[str]
+) -> Place:
+    """A place by postcode with these topics, under a consent that stands. The same again changes nothing."""
     place = session.scalar(
         sa.select(Place)
         .join(Subscription, Subscription.place_id == Place.id)
@@ -202,15 +219,6 @@ def subscribe(
             .values(place_id=place.id, contact_id=contact.id, controller_id=controller, topic=topic)
             .on_conflict_do_nothing()
         )
-    audit.record(
-        session,
-        event="subscription:add",
-        subject=f"contact:{contact.id}",
-        actor=actor,
-        organisation=controller,
-        area=ward.code,
-        detail={"topics": len(topics)},
-    )
     return place
 
 
@@ -224,6 +232,17 @@ _PSEUDONYMISE = sa.text(
 _FORGET_REFS = sa.text(
     "UPDATE deliveries SET provider_ref = NULL WHERE contact_id = :contact AND provider_ref IS NOT NULL"
 )
+
+# What was typed for this address and not proved yet, and sign-ups that were for nobody else.
+_SAME = "(SELECT p.channel, p.digest FROM contact_points p WHERE p.id = :contact)"
+_FORGET_SIGNUPS = sa.text(
+    f"""
+    DELETE FROM signups s USING confirmations c
+    WHERE c.signup_id = s.id AND (c.channel, c.digest) IN {_SAME}
+      AND NOT EXISTS (SELECT 1 FROM confirmations o WHERE o.signup_id = s.id AND (o.channel, o.digest) NOT IN {_SAME})
+    """
+)
+_FORGET_CODES = sa.text(f"DELETE FROM confirmations c WHERE (c.channel, c.digest) IN {_SAME}")
 
 
 def erase(session: Session, contact_id: int, *, actor: audit.Actor, now: datetime | None = None) -> None:
@@ -242,6 +261,8 @@ def erase(session: Session, contact_id: int, *, actor: audit.Actor, now: datetim
     readers = session.scalars(
         sa.select(PersonContactPoint.person_id).where(PersonContactPoint.contact_id == contact_id)
     ).all()
+    for statement in (_FORGET_SIGNUPS, _FORGET_CODES):
+        session.execute(statement, {"contact": contact_id})
     session.execute(sa.delete(ContactPoint).where(ContactPoint.id == contact_id))
     session.execute(
         sa.delete(Place).where(

@@ -176,7 +176,9 @@ def listed(
 
 def newest(before: Cursor | None, *, now: datetime | None = None) -> dict[str, Any]:
     """The parameters of NEWEST that say where a list begins: after a page, or with what is public by now."""
-    start = before or Cursor(now or utc_now(), UUID(int=2**128 - 1))
+    today = Cursor(now or utc_now(), UUID(int=2**128 - 1))
+    # Whatever an address says: what is to be sent later is not public yet.
+    start = min(before or today, today, key=lambda cursor: (cursor.sent_at, cursor.alert_id))
     return {"at": start.sent_at, "id": start.alert_id}
 
 

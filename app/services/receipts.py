@@ -23,6 +23,9 @@ from messaging.types import Channel, DeliveryRef, DeliveryStatus, Receipt
 
 LONGEST_BODY = 2_000_000  # characters of one webhook call
 MOST_BYTES = 1_500_000  # of raw events in one transaction: about 5,000 receipts
+# Texts from people in one transaction: each may be thanked, and the counter of what that costs stays locked until
+# its end, while somebody on the site waits for a code.
+MOST_TEXTS = 20
 
 Parser = Callable[[str], "Parsed"]
 
@@ -77,7 +80,7 @@ def merge(session: Session, parsers: Mapping[str, Parser], most: int = 500) -> M
     event that cannot be read is kept with its problem, and stops no other.
     """
     done = Merged()
-    rows = _take(session, _TAKE_INBOUND, most) or _take(session, _TAKE_RECEIPTS, most)
+    rows = _take(session, _TAKE_INBOUND, min(most, MOST_TEXTS)) or _take(session, _TAKE_RECEIPTS, most)
     receipts: list[Receipt] = []
     problems: dict[int, str | None] = {}
     for event_id, source, body in rows:

@@ -87,6 +87,11 @@ def sample_text(text: str, public_url: str) -> str:
     )
 
 
+def widest_text(text: str, public_url: str) -> str:
+    """A text as it is at its longest."""
+    return sample_text(text.replace("{name}", render.WIDEST_NAME), public_url)
+
+
 def segments(text: str, public_url: str) -> gsm7.Segments:
-    """What a text takes once its places are filled."""
-    return gsm7.segments(sample_text(text, public_url))
+    """What a text takes at most, once its places are filled."""
+    return gsm7.segments(widest_text(text, public_url))

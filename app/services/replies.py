@@ -21,7 +21,7 @@ from app.models.people import ContactPoint
 from app.models.replies import STATES, Reply, ReplyMessage
 from app.models.staff import Staff
 from app.services import consent, published, receiving
-from app.services.errors import Invalid, Missing
+from app.services.errors import Conflict, Invalid, Missing
 from app.services.staff import Officer
 
 PAGE, THREAD_PAGE = 25, 50
@@ -92,6 +92,7 @@ class Thread:
 
     id: UUID
     state: str
+    last_at: datetime
     alert: AlertName | None
     name: str | None
     channel: str  # the channel that an answer goes by: email or sms
@@ -231,6 +232,7 @@ def thread(
     return Thread(
         id=reply.id,
         state=reply.state,
+        last_at=reply.last_at,
         alert=None if alert is None else _alert_name(alert),
         name=reply.name,
         channel=contact.channel,
@@ -262,11 +264,29 @@ def why_not(session: Session, contact: ContactPoint, controller: UUID) -> str | 
 
 
 # -- done with
-def close(session: Session, who: Officer, reply_id: UUID, *, actor: audit.Actor, now: datetime) -> None:
-    """Nothing more to do here. Twice is once; a new word from them opens it again."""
+def unseen(reply: Reply, seen: datetime | None) -> None:
+    """Conflict when a word came in since the page was shown on which the last one was of ``seen``.
+
+    None: whoever acts has not read a page.
+    """
+    if seen is not None and reply.last_at > seen:
+        raise Conflict("Something was written here since you opened this page. Read it first.")
+
+
+def close(
+    session: Session,
+    who: Officer,
+    reply_id: UUID,
+    *,
+    actor: audit.Actor,
+    now: datetime,
+    seen: datetime | None = None,
+) -> None:
+    """Nothing more to do here. Twice is once; a new word from them opens it again. Conflict as in ``unseen``."""
     reply = find(session, who, reply_id, lock=True)
     if reply.state == "closed":
         return
+    unseen(reply, seen)
     reply.state, reply.closed_at, reply.closed_by = "closed", now, who.id
     session.flush()
     _record(session, reply, "reply:close", actor, audit.S62.ALTERATION)

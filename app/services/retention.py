@@ -64,10 +64,12 @@ class _Kept(NamedTuple):
 
 
 _NOW = timedelta(0)
+# "It was not me" is read the morning after, and must still be taken.
+CONFIRMATIONS_KEPT = timedelta(days=7)
 _TABLES = (
     # What nobody confirmed in seven days; a sign-up takes its confirmations with it.
     _Kept("signups", "id", "expires_at", _NOW, True),
-    _Kept("confirmations", "id", "expires_at", _NOW, True),
+    _Kept("confirmations", "id", "expires_at", CONFIRMATIONS_KEPT, True),
     _Kept("confirmation_refusals", "channel, digest", "until", _NOW, False),
     _Kept("rate_counters", 'scope, key, "window"', '"window"', CLOCKS_DIFFER, False),
     _Kept("web_sessions", "digest", "expires_at", _NOW, False),

@@ -21,7 +21,11 @@ from app.services.passwords import Verdict
 from app.services.people import Address
 
 WINDOW = timedelta(minutes=15)
-PER_ACCOUNT, PER_NETWORK = 10, 30
+# A stranger who types wrong passwords shuts out their own network, and not the officer: tries at an account are
+# counted by network, and from everywhere together only so that many networks do not help.
+PER_ACCOUNT, PER_NETWORK, FROM_EVERYWHERE = 10, 30, 200
+# With a stolen password a code of six digits must not be ground down over months.
+CODES_PER_DAY = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +48,26 @@ class Answer:
 
 def knock(session: Session, address: Address, *, neighbours: str, now: datetime) -> Knock:
     """Count the try and find what its password is compared with: nothing, for who cannot sign in."""
-    if _crowded(session, neighbours, now) or limits.take(
-        session, [Limit("sign-in", address.form, PER_ACCOUNT, WINDOW)], now=now
-    ):
+    if _crowded(session, neighbours, now) or limits.take(session, _of_account(address, neighbours), now=now):
         return Knock(limited=True)
     found = staff.by_address(session, address)
     if found is None or found.state != "active":
         return Knock(limited=False)
     return Knock(False, found.id, found.organisation_id, found.password_hash)
+
+
+def _of_account(address: Address, neighbours: str) -> list[Limit]:
+    return [
+        Limit("sign-in", f"{address.form} {neighbours}", PER_ACCOUNT, WINDOW),
+        Limit("sign-in-anywhere", address.form, FROM_EVERYWHERE, WINDOW),
+    ]
+
+
+def _of_code(staff_id: UUID) -> list[Limit]:
+    return [
+        Limit("sign-in-code", str(staff_id), PER_ACCOUNT, WINDOW),
+        Limit("sign-in-code", str(staff_id), CODES_PER_DAY, timedelta(days=1)),
+    ]
 
 
 def password(
@@ -83,9 +99,7 @@ def code(
     found = half.staff
     if found is None or not half.half:
         return Answer()
-    if _crowded(session, neighbours, now) or limits.take(
-        session, [Limit("sign-in-code", str(found.id), PER_ACCOUNT, WINDOW)], now=now
-    ):
+    if _crowded(session, neighbours, now) or limits.take(session, _of_code(found.id), now=now):
         return Answer(limited=True)
     if not second_factor.use(session, found.id, typed, now=now):
         _refuse(

@@ -24,7 +24,7 @@ from app.services.errors import Invalid, Missing
 __all__ = ["TOPIC_WORDS", "Mine", "leave_all", "mine", "move", "set_topics", "the_place"]
 
 MOST_PLACES = 50
-_MOVED, _PAGE = "moved", "own page"
+_PAGE = "own page"
 
 # As residents read them: topic → label, hint.
 TOPIC_WORDS: Mapping[str, tuple[str, str]] = {
@@ -191,15 +191,8 @@ def move(session: Session, contact_id: int, place_id: UUID, postcode: str, *, ac
             f"{place.controller_name} does not send alerts about {ward.postcode}. Sign up for the new postcode "
             "first, then remove this place.",
         )
-    new = people.subscribe(
-        session,
-        contact,
-        place.controller,
-        postcode=ward.postcode,
-        topics=place.topics,
-        how=_MOVED,
-        actor=actor,
-    )
+    # Under the consent that stands: nobody was shown anything to agree to, and a no to other things stays a no.
+    new = people.settle(session, contact, place.controller, ward, place.topics)
     _end(session, contact_id, place_id, place.topics)
     audit.record(
         session,

@@ -7,13 +7,22 @@ from enum import StrEnum
 from typing import Any, TypeVar
 
 import structlog
-from flask import Flask, abort, current_app, redirect, request, url_for
+from flask import Flask, abort, current_app, make_response, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
 from app.web import csrf, errors, session
 
 log = structlog.get_logger(__name__)
 View = TypeVar("View", bound=Callable[..., Any])
+# What officers write at length, and how a page calls it.
+WRITTEN = {
+    "headline": "Headline",
+    "body": "What you wrote",
+    "what_to_do": "What people should do",
+    "how_to_tell": "How to tell you",
+    "sms_text": "Text message",
+    "why": "Why you stop it",
+}
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -62,7 +71,7 @@ def _ask() -> Response | None:
     if guard is Guard.RESIDENT and (who is None or who.contact is None):
         return redirect(url_for("manage.ask"))
     if guard is Guard.STAFF and (who is None or who.staff_id is None):
-        return redirect(url_for("sign_in.sign_in"))
+        return _signed_out() or redirect(url_for("sign_in.sign_in"))
     if request.method not in SAFE and guard is not Guard.SIGNED:
         try:
             csrf.check()
@@ -70,6 +79,16 @@ def _ask() -> Response | None:
             log.info("form_refused", code=error.code)
             return _refuse(error)
     return None
+
+
+def _signed_out() -> Response | None:
+    """A session ended while somebody wrote: nothing is done, and what they wrote is given back to them."""
+    if request.method in SAFE or csrf.from_another_site():
+        return None
+    typed = {name: text for name in WRITTEN if (text := request.form.get(name, "").strip())}
+    if not typed:
+        return None
+    return make_response(render_template("signed_out.html", typed=typed, names=WRITTEN), 403)
 
 
 def _refuse(error: csrf.CsrfError) -> Response:

@@ -60,6 +60,13 @@ def keep(response: Response, token: str) -> None:
     response.set_cookie(cookie_name(), token, httponly=True, secure=secure(), samesite="Lax", path="/")
 
 
+def replace(session: Session) -> None:
+    """Another session takes the place of the visitor's: it must not live on without its cookie."""
+    found = visitor()
+    if found is not None:
+        sessions.end(session, found.digest)
+
+
 def end(session: Session, response: Response) -> None:
     """End the visitor's session, here and in the browser."""
     found = visitor()

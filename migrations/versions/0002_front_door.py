@@ -197,6 +197,7 @@ def upgrade() -> None:
         sa.UniqueConstraint("link_digest", name=op.f("uq_confirmations_link_digest")),
         sa.UniqueConstraint("page_digest", name=op.f("uq_confirmations_page_digest")),
     )
+    op.create_index("ix_confirmations_address", "confirmations", ["channel", "digest"], unique=False)
     op.create_index(op.f("ix_confirmations_contact_id"), "confirmations", ["contact_id"], unique=False)
     op.create_index(op.f("ix_confirmations_expires_at"), "confirmations", ["expires_at"], unique=False)
     op.create_index(op.f("ix_confirmations_signup_id"), "confirmations", ["signup_id"], unique=False)

@@ -19,6 +19,7 @@ OTHER = base64.b64encode(bytes(32)).decode()
 PRODUCTION = {
     "WARDLINK_ENV": "production",
     "PUBLIC_URL": "https://wards.example",
+    "PROXIES": "1",
     "DATABASE_URL": "postgresql://app:pw-app@db.example/wardlink",
     "OWNER_DATABASE_URL": "postgresql://owner:pw-owner@db.example/wardlink",
     "WORKER_DATABASE_URL": "postgresql://worker:pw-worker@db.example/wardlink",

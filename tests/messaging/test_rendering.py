@@ -190,9 +190,12 @@ def test_a_text_message_says_who_what_and_how_to_stop():
     assert two_way == "Met Police: Shed thefts.\nLock up.\nRef WL-1. Text STOP to end"
     assert fill_sms(two_way) == two_way
     one_way = compile_sms("Hello ((name))", "WL-1", "Met {stop}Police", two_way=False)
-    filled = fill_sms(one_way, stop_url="https://w.example/s/1", name="{stop} Ann")
-    assert filled == "Met Police: Hello {stop} Ann\nRef WL-1. Stop: https://w.example/s/1"
-    assert "Hello neighbour" in fill_sms(one_way, stop_url="x")
+    filled = fill_sms(one_way, stop_url="https://w.example/s/1", name="Ann")
+    assert filled == "Met Police: Hello Ann\nRef WL-1. Stop: https://w.example/s/1"
+    # A name that is a place, in another alphabet, or longer than was reckoned with.
+    for name in (None, " ", "{stop} Ann", "Łukasz", "愛", "A" * 21):
+        assert fill_sms(one_way, stop_url="x", name=name) == "Met Police: Hello neighbour\nRef WL-1. Stop: x"
+    assert "Hello " + "A" * 20 in fill_sms(one_way, stop_url="x", name="A" * 20)
 
 
 def test_what_asks_for_information_carries_a_reply_link_near_what_one_can_do():

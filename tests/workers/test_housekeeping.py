@@ -79,7 +79,9 @@ class Rows:
             session.add_all(
                 [
                     confirmation(at, purpose="subscribe", signup_id=signup.id),
-                    confirmation(at, purpose="manage", contact_id=self.contact, page_digest=token),
+                    confirmation(
+                        at - retention.CONFIRMATIONS_KEPT, purpose="manage", contact_id=self.contact, page_digest=token
+                    ),
                     ConfirmationRefusal(channel="email", digest=token, until=at),
                     RateCounter(scope="x", key=token, window=at - retention.CLOCKS_DIFFER, count=1),
                     WebSession(digest=token, contact_id=self.contact, expires_at=at),

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from app.audit import record as audit
 from app.models.confirmations import Confirmation, ConfirmationRefusal, Signup
 from app.services import consent, sessions
-from app.services.confirmations import own_page, signups, tokens
+from app.services.confirmations import own_page, rations, signups, tokens
 from app.services.confirmations.sending import MANAGE, SUBSCRIBE
 from app.services.confirmations.signups import SignupView
 from app.services.errors import Missing
@@ -74,7 +74,7 @@ def refuse(session: Session, token: str, *, actor: audit.Actor, now: datetime) -
     if confirmation.refused_at is not None:
         return
     statement = insert(ConfirmationRefusal).values(
-        channel=confirmation.channel, digest=confirmation.digest, until=now + REFUSED_FOR
+        channel=confirmation.channel, digest=rations.mailbox(confirmation), until=now + REFUSED_FOR
     )
     session.execute(
         statement.on_conflict_do_update(

@@ -47,7 +47,7 @@ def send(
     dead = confirmation.code_expires_at is None or confirmation.code_expires_at <= now
     if dead or confirmation.tries >= MOST_TRIES:
         _replace(confirmation, tokens.no_code(), now)
-    if not rations.may_send(session, confirmation, terms, now=now):
+    if not rations.may_send(session, confirmation, terms, now=now, known=known):
         session.flush()
         return
     code, link = tokens.new_code(), tokens.new()

@@ -20,6 +20,7 @@ from app.services.replies import Cursor, Thread
 from app.services.staff import Officer
 from app.web import context, forms, guards
 from app.web import session as browser
+from app.web.officer import writing
 from messaging.types import Channel
 
 pages = Blueprint("inbox", __name__)
@@ -107,6 +108,7 @@ def answer(reply_id: UUID) -> AnyResponse:
                 regions=settings.sms_regions,
                 actor=browser.actor(),
                 now=utc_now(),
+                seen=_seen(),
             )
     except Missing:
         raise NotFound from None
@@ -118,8 +120,13 @@ def answer(reply_id: UUID) -> AnyResponse:
 @pages.route("/staff/inbox/<uuid:reply_id>/close", methods=["POST"])
 @guards.staff
 def close(reply_id: UUID) -> AnyResponse:
-    """Nothing more to do."""
-    _change(lambda s, who: replies.close(s, who, reply_id, actor=browser.actor(), now=utc_now()))
+    """Nothing more to do, as far as the page showed."""
+    try:
+        _change(
+            lambda s, who: replies.close(s, who, reply_id, actor=browser.actor(), now=utc_now(), seen=_seen())
+        )
+    except Conflict as error:
+        return _thread(reply_id, refused=error.message)
     return _back(reply_id, "closed")
 
 
@@ -129,6 +136,11 @@ def reopen(reply_id: UUID) -> AnyResponse:
     """There is something to do after all."""
     _change(lambda s, who: replies.reopen(s, who, reply_id, actor=browser.actor()))
     return _back(reply_id, "reopened")
+
+
+def _seen() -> datetime:
+    """When the last word was that the page showed."""
+    return writing.moment(request.form.get("seen"))
 
 
 def _officer(session: Session) -> Officer:

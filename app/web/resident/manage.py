@@ -88,6 +88,8 @@ def check(token: str) -> AnyResponse:
         if request.method == "POST" and form.validate():
             with context.transaction() as s:
                 result, opened = own_page.enter(s, token, form.code.data, asking.terms(), now=utc_now())
+                if opened is not None:
+                    session.replace(s)
             if opened is not None:
                 response = redirect(url_for("manage.page"), 303)
                 session.keep(response, opened)  # type: ignore[arg-type]

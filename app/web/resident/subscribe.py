@@ -291,6 +291,8 @@ def confirm(token: str) -> AnyResponse:
 def _press(token: str) -> AnyResponse:
     with context.transaction() as s:
         opened = links.press(s, token, actor=session.actor(), now=utc_now())
+        if opened is not None:
+            session.replace(s)
     if opened is None:
         return redirect(url_for("subscribe.confirm", token=token), 303)
     response = redirect(url_for("manage.page"), 303)

@@ -290,3 +290,20 @@ def test_no_form_makes_the_inbox_fail(desk: Desk, data: dict[str, list[str]], wh
 def _only(desk: Desk) -> UUID:
     with desk.site.registry.sessions() as session:
         return session.scalars(sa.select(Reply.id)).one()
+
+
+@pytest.mark.parametrize("what", ["answer", "close"])
+def test_nobody_answers_or_closes_past_a_word_that_they_have_not_read(desk: Desk, what: str) -> None:
+    thread = desk.write("I saw a van.")
+    page = desk.site.client.get(thread).text
+    data = desk.site.fields(page) | {"once": once_of(page), "body": "Thank you."}
+    desk.write("He is back.", at=30)
+    answer = desk.site.client.post(f"{thread}/{what}", data=data)
+    assert answer.status_code == 400
+    assert "Read it first" in answer.text
+    assert "He is back." in answer.text
+    assert desk.state(thread) == "new"
+    assert desk.queued() == []
+    if what == "answer":
+        assert "Thank you." in answer.text  # what was typed is still there
+    assert desk.act(thread, "close") == 303

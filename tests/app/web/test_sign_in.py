@@ -157,17 +157,22 @@ def test_what_is_no_sign_in_is_refused_beside_its_field(site: Site, fields: dict
         assert fields["password"] not in answer.text
 
 
-def test_after_ten_tries_an_account_is_closed_for_a_while_even_to_the_right_password(
+def test_after_ten_tries_an_account_is_closed_to_a_network_even_with_the_right_password(
     site: Site, officer: Staff
 ) -> None:
     with site.registry.sessions.begin() as session:
-        limit = sign_in.Limit("sign-in", staff.read_email(officer.email).form, 10, sign_in.WINDOW)
-        assert sign_in.limits.take(session, [limit], now=utc_now(), amount=9) is None
+        mine = sign_in._of_account(staff.read_email(officer.email), "127.0.0.0/24")
+        assert sign_in.limits.take(session, mine, now=utc_now(), amount=9) is None
     assert knock(site, officer.email, "wrong lantern orchard").status_code == 400
     answer = knock(site, officer.email, GOOD)
     assert answer.status_code == 429
     assert "Wait 15 minutes" in answer.text
     assert cookie(site) is None
+    # The officer, who sits somewhere else, comes in all the same.
+    there = {"REMOTE_ADDR": "203.0.113.7"}
+    page = site.client.get("/staff/sign-in", environ_base=there).text
+    words = {**site.fields(page), "email": officer.email, "password": GOOD}
+    assert site.client.post("/staff/sign-in", data=words, environ_base=there).status_code == 303
 
 
 def test_a_network_that_is_wrong_too_often_is_closed_out_and_one_that_is_right_never(
@@ -374,3 +379,23 @@ def _key(page: str) -> str:
     found = re.search(r'wl-key">([^<]+)<', page)
     assert found is not None
     return found[1]
+
+
+def test_what_was_written_when_the_session_ended_is_given_back_and_nothing_is_done(site):
+    words = {
+        "headline": "Bicycles <stolen>",
+        "body": "Three of them.\n\nOn Monday.",
+        "password": "never shown",
+    }
+    answer = site.client.post("/staff/alerts/new", data=words)
+    assert answer.status_code == 403
+    assert "You have been signed out" in answer.text
+    assert "Bicycles &lt;stolen&gt;" in answer.text
+    assert "Three of them." in answer.text
+    assert "never shown" not in answer.text
+    # Another site may not put its words on our page.
+    foreign = {"Sec-Fetch-Site": "cross-site"}
+    assert site.client.post("/staff/alerts/new", data=words, headers=foreign).status_code == 302
+    assert (
+        site.client.post("/staff/alerts/new", data={"headline": " "}).headers["Location"] == "/staff/sign-in"
+    )
