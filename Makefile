@@ -9,6 +9,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 LOCKS := requirements/uv.txt requirements/base.txt requirements/dev.txt pyproject.toml
 INSTALLED := $(VENV)/.installed
+ASSETS := app/web/static/vendor/.installed
 # Tried in this order; say PYTHONS=/a/path/to/python to choose another.
 PYTHONS ?= python3.11 python3 python3.12 python3.13 python3.14 /usr/local/bin/python3 /usr/bin/python3
 # Workers of the test run; the demo's servers and the tests' are apart, so both may run at once.
@@ -48,27 +49,59 @@ $(INSTALLED): $(LOCKS)
 	  touch "$(INSTALLED)"; \
 	fi
 
+# What pages are made of, from npm by locked hashes; copied once, changed on the way.
+$(ASSETS): package.json package-lock.json app/web/assets.py | $(INSTALLED)
+	@if ! command -v npm >/dev/null; then \
+	  echo "Wardlink needs Node.js with npm, for the style sheet of its pages: install it, then run make again." >&2; exit 1; \
+	fi; \
+	exec 9>.install.lock; \
+	if command -v flock >/dev/null; then flock 9; fi; \
+	npm ci --silent; \
+	"$(PY)" -m app.web.assets; \
+	touch "$@"
+
+READY := $(INSTALLED) $(ASSETS)
+
 .PHONY: install
-install: $(INSTALLED) ## install everything into .venv, by locked hashes
+install: $(READY) ## install everything into .venv and node_modules, by locked hashes
 
 .PHONY: demo
-demo: $(INSTALLED) ## an alert to 10,000 people, then the site until Ctrl-C (EXIT=1: end after the table)
+demo: $(READY) ## an alert to 10,000 people, then the site until Ctrl-C (EXIT=1: end after the table)
 	@"$(PY)" -m app.cli demo $(if $(filter 1,$(EXIT)),--exit)
 
 .PHONY: test
-test: $(INSTALLED) ## the tests, without the process kills
-	@$(PYTEST) -m "not chaos and not slow"
+test: $(READY) ## the tests, without the process kills
+	@$(PYTEST) -m "not chaos and not slow and not browser"
 
 .PHONY: test-chaos
-test-chaos: $(INSTALLED) ## the tests that kill, stop and restart processes
+test-chaos: $(READY) ## the tests that kill, stop and restart processes
 	@$(PYTEST) -m chaos
 
 .PHONY: test-slow
-test-slow: $(INSTALLED) ## the tests that take long and kill nothing
-	@$(PYTEST) -m "slow and not chaos"
+test-slow: $(READY) ## the tests that take long and kill nothing
+	@$(PYTEST) -m "slow and not chaos and not browser"
+
+.PHONY: browser
+browser: ## find the browser that the tests look through, or install it (as root on Debian and Ubuntu)
+	@if [ -n "$${CHROMIUM:-}" ]; then command -v "$$CHROMIUM" || { echo "CHROMIUM names no program: $$CHROMIUM" >&2; exit 1; }; exit 0; fi; \
+	for name in chromium chromium-browser google-chrome; do if command -v "$$name"; then exit 0; fi; done; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null \
+	    && command -v chromium; \
+	else \
+	  echo "No Chromium: apt-get install chromium as root, or set CHROMIUM to the path of one." >&2; exit 1; \
+	fi
+
+.PHONY: test-browser
+test-browser: $(READY) ## every page and journey in a real browser (skipped by name where there is none)
+	@$(PYTEST) -m browser
+
+.PHONY: pictures
+pictures: $(READY) ## take the pictures of docs/pictures anew (needs the browser)
+	@$(TEST_ENV) "$(PY)" -m pytest -q -p no:randomly -p no:cacheprovider tests/browser/pictures.py
 
 .PHONY: test-all
-test-all: test test-slow test-chaos ## every test
+test-all: test test-slow test-browser test-chaos ## every test
 
 .PHONY: lint
 lint: $(INSTALLED) ## style, types and import contracts
@@ -83,12 +116,16 @@ format: $(INSTALLED) ## put the code in order
 	@"$(PY)" -m ruff format .
 
 .PHONY: bench-fanout
-bench-fanout: $(INSTALLED) ## recipients a second (N=, CHANNEL=email|sms, LATENCY_MS=)
+bench-fanout: $(READY) ## recipients a second (N=, CHANNEL=email|sms, LATENCY_MS=)
 	@"$(PY)" -m bench.fanout $(if $(N),--n "$(N)") $(if $(CHANNEL),--channel "$(CHANNEL)") $(if $(LATENCY_MS),--latency-ms "$(LATENCY_MS)")
 
 .PHONY: bench-sandbox
 bench-sandbox: $(INSTALLED) ## what the sandbox itself can take
 	@"$(PY)" -m bench.sandbox
+
+.PHONY: bench-web
+bench-web: $(READY) ## the ward page against the same layout without a query
+	@"$(PY)" -m bench.web
 
 .PHONY: lock
 lock: $(INSTALLED) ## resolve the requirements anew (needs the network)
