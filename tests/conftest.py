@@ -148,6 +148,14 @@ def london(cluster: Endpoints, template: str, worker_id: str) -> Iterator[Databa
     _drop(cluster, made.name)
 
 
+@pytest.fixture(scope="session")
+def town_database(cluster: Endpoints, template: str, worker_id: str) -> Iterator[Database]:
+    """The database of the browser's town, written to by all its tests."""
+    made = _copy(cluster, template, f"test_{worker_id}_town")
+    yield made
+    _drop(cluster, made.name)
+
+
 @pytest.fixture
 def makes(session: Session, registry: Registry) -> Makes:
     """Makers of organisations, senders, areas and people, in the test's session."""

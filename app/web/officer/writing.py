@@ -32,9 +32,9 @@ KINDS = (
     ("outcome", "Outcome", "What became of something that you wrote about"),
 )
 URGENCIES = (
-    ("routine", "Routine", "Goes out behind urgent ones. What has not left after 2 days is not sent"),
-    ("urgent", "Urgent", "Goes before all that is routine. What has not left after 12 hours is not sent"),
-    ("risk-to-life", "Risk to life", "Goes first. What has not left after 6 hours is not sent"),
+    ("routine", "Routine", "Goes out behind urgent ones. We stop trying after 2 days"),
+    ("urgent", "Urgent", "Goes before all that is routine. We stop trying after 12 hours"),
+    ("risk-to-life", "Risk to life", "Goes first. We stop trying after 6 hours"),
 )
 TOPICS = (
     ("incidents and appeals", "Incidents and appeals"),

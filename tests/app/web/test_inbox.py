@@ -294,10 +294,10 @@ def _only(desk: Desk) -> UUID:
 
 @pytest.mark.parametrize("what", ["answer", "close"])
 def test_nobody_answers_or_closes_past_a_word_that_they_have_not_read(desk: Desk, what: str) -> None:
-    thread = desk.write("I saw a van.")
+    thread = desk.write(body="I saw a van.")
     page = desk.site.client.get(thread).text
     data = desk.site.fields(page) | {"once": once_of(page), "body": "Thank you."}
-    desk.write("He is back.", at=30)
+    desk.write(body="He is back.", at=30)
     answer = desk.site.client.post(f"{thread}/{what}", data=data)
     assert answer.status_code == 400
     assert "Read it first" in answer.text

@@ -1,0 +1,70 @@
+"""The ways in: officers enrol, and what service messages hold that opens a page."""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal
+
+import pyotp
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from app.db import utc_now
+from app.models.service_messages import ServiceMessage
+from app.models.staff import Staff
+from app.services import invitations, passwords
+from app.services.confirmations.rations import Terms
+from tests.factories import ACTOR
+
+PASSWORD = "copper kettle upstairs 47"
+
+
+def enrol(session: Session, *, slug: str, team: str | None, address: str, name: str, site: str) -> Staff:
+    """An officer who accepted the invitation, with PASSWORD."""
+    now = utc_now()
+    token = invite(session, slug=slug, team=team, address=address, name=name, site=site)
+    invitations.choose(session, token, passwords.make(PASSWORD), now=now)
+    opened = invitations.opened(session, token, now=now)
+    assert opened.secret is not None
+    assert invitations.finish(session, token, pyotp.TOTP(opened.secret).now(), origin="test", now=now)
+    return session.get_one(Staff, opened.staff_id)
+
+
+def invite(session: Session, *, slug: str, team: str | None, address: str, name: str, site: str) -> str:
+    """Somebody is invited; the token of the invitation."""
+    sent = invitations.invite(
+        session,
+        organisation=slug,
+        email=address,
+        name=name,
+        team=team,
+        public_url=site,
+        fictional=True,
+        actor=ACTOR,
+        now=utc_now(),
+    )
+    return sent.url.rpartition("/")[2]
+
+
+def link_in(session: Session, address: str, part: str) -> str:
+    """The token of a link in the newest service message to an address; ``part``: how its path begins."""
+    rows = session.scalars(sa.select(ServiceMessage).order_by(ServiceMessage.created_at.desc()))
+    for message in rows:
+        found = re.search(re.escape(part) + r"([\w.~-]+)", message.text or "")
+        if message.address == address and found:
+            return found[1]
+    raise AssertionError(f"no message to {address} holds a link {part}")
+
+
+def code_in(session: Session, address: str) -> str:
+    """The six digits in the newest service message to an address."""
+    for message in session.scalars(sa.select(ServiceMessage).order_by(ServiceMessage.created_at.desc())):
+        found = re.search(r"(?<![0-9])[0-9]{6}(?![0-9])", message.text or "")
+        if message.address == address and found:
+            return found[0]
+    raise AssertionError(f"no message to {address} holds a code")
+
+
+def terms(public_url: str) -> Terms:
+    """Codes as asked for from a network of a test's own."""
+    return Terms("198.51.100.0/24", public_url, 100_000, 100_000, 10_000_000, Decimal(4))

@@ -1,0 +1,340 @@
+"""Something behind every address of the site, in every state that its pages show."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from urllib.parse import quote, urlencode
+from uuid import UUID
+
+from app.db import Pt, utc_now
+from app.models.areas import Area, Postcode
+from app.models.people import ContactPoint
+from app.models.staff import Staff
+from app.registry import Registry
+from app.services import (
+    answers,
+    consent,
+    dispatch,
+    invitations,
+    passwords,
+    people,
+    receiving,
+    replies,
+    staff,
+    subscriptions,
+    teams,
+)
+from app.services.confirmations import own_page, signups
+from messaging.links import LIVES, MANAGE, REPLY, STOP, Signer
+from messaging.types import Channel
+from tests.entering import PASSWORD, code_in, enrol, invite, link_in, terms
+from tests.factories import ACTOR, TOPIC, Makes
+
+TEAM = "Uxbridge neighbourhood team"
+
+
+@dataclass
+class Populated:
+    """What the addresses of pages are made of. ``paths``: endpoint → paths at which its page has
+    something; ``taking``: the same for what is posted;
+    ``typed``: what a form there accepts in the fields that its page shows empty.
+    """
+
+    ward: str
+    borough: str
+    postcode: str
+    slug: str
+    organisation_id: UUID
+    team_id: UUID
+    officer_id: UUID
+    officer_email: str
+    contact_id: int
+    reference: str
+    draft_id: UUID
+    place_id: UUID
+    paths: dict[str, list[str]]
+    taking: dict[str, list[str]]
+    typed: dict[str, dict[str, str]]
+
+    def staff(self, registry: Registry) -> Staff:
+        """The officer, fresh from the database."""
+        with registry.sessions() as session:
+            return session.get_one(Staff, self.officer_id)
+
+
+def small_town(makes: Makes) -> tuple[Area, Area, str]:
+    """A borough, a ward and a postcode in it: enough of London where all of it would be too much."""
+    borough, ward, _ = makes.borough()
+    force = Area(code="E23000001", kind="force", name="Metropolitan Police", valid_from=borough.valid_from)
+    makes.session.add(force)
+    makes.session.flush()
+    borough.parent_id = force.id
+    makes.session.add(
+        Postcode(postcode="UB8 1UW", at=Pt(505_600.0, 184_000.0), ward_code=ward.code, quality=1, live=True,
+                 release_id="test")
+    )  # fmt: skip
+    makes.session.flush()
+    return borough, ward, "UB8 1UW"
+
+
+def populate(
+    makes: Makes,
+    registry: Registry,
+    found: tuple[Area, Area, str] | None = None,
+    *,
+    name: str = "Demo Police",
+) -> Populated:
+    """Fill a database; ``found``: borough, ward and a postcode of it, where London is loaded."""
+    session, site = makes.session, registry.settings.public_url
+    now = utc_now()
+    borough, ward, postcode = found or small_town(makes)
+    force = makes.organisation(name)
+    for lane in ("bulk", "urgent"):
+        makes.sender(force, "email", lane=lane)
+        makes.sender(force, "sms", lane=lane)
+    makes.wording()
+    team = teams.create(
+        session,
+        controller=force.id,
+        name=TEAM,
+        areas=[ward.code],
+        about="We patrol on foot and by bicycle, and hold a street meeting every month.",
+        email="team@police.example",
+        phone="101",
+        url="https://police.example/team",
+        actor=ACTOR,
+    )
+    teams.add_member(session, team.id, role="Sergeant", name="Alex Morgan", agreed=True, actor=ACTOR)
+    teams.add_member(session, team.id, role="Police constable", actor=ACTOR)
+    address = f"officer-{force.slug}@police.example"
+    officer = enrol(session, slug=force.slug, team=TEAM, address=address, name="PC Sam Okafor", site=site)
+    contacts = [
+        _resident(makes, force.id, Channel.EMAIL, f"resident{n}-{force.slug}@people.example", postcode)
+        for n in range(5)
+    ]
+    phone = _resident(makes, force.id, Channel.SMS, f"07700 9007{next(makes.numbers) % 100:02d}", postcode)
+    texts = {"channels": ["email", "sms"], "team": team.id}
+    draft = makes.alert(force, [ward], **texts)
+    other_draft = makes.alert(force, [borough], headline="A second draft", **texts)
+    urgent = makes.alert(
+        force,
+        [ward],
+        kind="alert",
+        urgency="urgent",
+        headline="Gas leak: keep away from the High Street",
+        **texts,
+    )
+    appeal = makes.alert(
+        force,
+        [ward],
+        kind="appeal",
+        headline="Did you see this? Robbery at a bus stop on Tuesday",
+        how_to_tell="Call 101 and say CAD 1234.",
+        **texts,
+    )
+    session.flush()
+    sendings = [
+        dispatch.send(session, one.id, token=f"populated-{one.id}", actor=ACTOR, public_url=site).id
+        for one in (urgent, appeal)
+    ]
+    stopped = makes.alert(force, [ward], headline="Road closed on Sunday", **texts)
+    stopped_sending = dispatch.send(
+        session, stopped.id, token=f"populated-{stopped.id}", actor=ACTOR, public_url=site
+    ).id
+    dispatch.stop(session, stopped_sending, actor=ACTOR, why="The road is open again.")
+
+    later = makes.alert(force, [ward], headline="Street meeting on Saturday", **texts)
+    waiting = dispatch.send(
+        session,
+        later.id,
+        token=f"populated-{later.id}",
+        actor=ACTOR,
+        public_url=site,
+        not_before=now + timedelta(days=1),
+    ).id
+
+    who = staff.officer(session, officer.id)
+    talks = [
+        receiving.receive_web(
+            session,
+            contact_id=contact.id,
+            dispatch_id=sendings[1],
+            body="I saw two people on one electric bicycle near the station.\n\nThey went towards the park.",
+            name=name,
+            once=f"{contact.id:032x}",
+            now=now,
+        )
+        for contact, name in zip(contacts[:4], ("Jo", None, "Ada", "Max"), strict=True)
+    ]
+    answers.answer(
+        session,
+        who,
+        talks[1],
+        body="Thank you. Can you say at what time?",
+        once="a" * 32,
+        signer=registry.signer,
+        public_url=site,
+        regions=registry.settings.sms_regions,
+        actor=ACTOR,
+        now=now,
+    )
+    replies.close(session, who, talks[2], actor=ACTOR, now=now)
+
+    asks = terms(site)
+    new, known = f"new-{force.slug}@people.example", contacts[4]
+    wanted = [
+        people.read_address(Channel.EMAIL, new, fictional=True),
+        people.read_address(Channel.SMS, f"07700 9006{next(makes.numbers) % 100:02d}", fictional=True),
+    ]
+    topics = ["incidents and appeals", "prevention"]
+    check = signups.begin(
+        session,
+        controller=force.id,
+        postcode=postcode,
+        topics=topics,
+        wording=consent.current_wording(session).id,
+        addresses=wanted,
+        salutation="Kim",
+        terms=asks,
+        now=now,
+    )
+    own = own_page.ask(session, people.stored_address("email", known.address), asks, now=now)
+    quiet = own_page.ask_by_link(session, phone.id, asks, now=now)
+    sign = functools.partial(_link, registry.signer, phone.id, sendings[1])
+    ends = now + LIVES
+    invitation = invite(
+        session,
+        slug=force.slug,
+        team=TEAM,
+        address=f"guest-{force.slug}@police.example",
+        name="PC Guest",
+        site=site,
+    )
+    half = invite(
+        session,
+        slug=force.slug,
+        team=TEAM,
+        address=f"half-{force.slug}@police.example",
+        name="PC Half",
+        site=site,
+    )
+    invitations.choose(session, half, passwords.make(PASSWORD), now=now)
+    (place,) = (one.place for one in subscriptions.mine(session, known.id))
+    reach = {
+        "ward.home": ["/"],
+        "ward.postcode": [f"/postcode?postcode={quote(postcode)}", "/postcode?postcode=SW1A", "/postcode"],
+        "ward.ward": [f"/ward/{ward.code}"],
+        "area.boroughs": ["/boroughs"],
+        "area.borough": [f"/borough/{borough.code}"],
+        "area.ward_alerts": [f"/ward/{ward.code}/alerts"],
+        "area.borough_alerts": [f"/borough/{borough.code}/alerts"],
+        "area.ward_feed": [f"/ward/{ward.code}/feed.atom"],
+        "area.borough_feed": [f"/borough/{borough.code}/feed.atom"],
+        "alerts.alert": [f"/alert/{one.reference}" for one in (urgent, appeal, stopped)],
+        "alerts.genuine": [
+            "/genuine",
+            f"/genuine?reference={appeal.reference}",
+            "/genuine?reference=WL-BCDFGHJ",
+        ],
+        "about.accessibility": ["/accessibility"],
+        "about.privacy": ["/privacy"],
+        "about.cookies": ["/cookies"],
+        "subscribe.topics": [f"/subscribe?postcode={quote(postcode)}"],
+        "subscribe.contact": [
+            "/subscribe/contact?"
+            + urlencode({"postcode": postcode, "organisation": force.id, "topic": topics}, doseq=True)
+        ],
+        "subscribe.check": [f"/subscribe/check/{check}"],
+        "subscribe.confirm": [f"/confirm/{link_in(session, new, '/confirm/')}"],
+        "subscribe.not_me": [f"/not-me/{link_in(session, new, '/not-me/')}"],
+        "manage.ask": ["/manage"],
+        "manage.check": [f"/manage/check/{own}", f"/manage/check/{quiet}"],
+        "manage.from_message": [sign(MANAGE, ends)],
+        "manage.page": ["/my"],
+        "manage.move": [f"/my/move?place={place}"],
+        "manage.leave": ["/my/leave"],
+        "manage.left": ["/manage/left"],
+        "leave.stop": [sign(STOP, None)],
+        "reply.reply": [sign(REPLY, ends)],
+        "sign_in.sign_in": ["/staff/sign-in"],
+        "sign_in.second": ["/staff/sign-in/code"],
+        "sign_in.accept": [f"/staff/invitation/{invitation}", f"/staff/invitation/{half}"],
+        "sign_in.account": ["/staff/account"],
+        "compose.home": ["/staff"],
+        "compose.new": ["/staff/alerts/new"],
+        "compose.edit": [f"/staff/alerts/{draft.id}/edit"],
+        "compose.preview": [f"/staff/alerts/{draft.id}", f"/staff/alerts/{draft.id}?exercise=1"],
+        "progress.dispatch": [f"/staff/dispatches/{one}" for one in (*sendings, stopped_sending, waiting)],
+        "progress.figures": [f"/staff/dispatches/{sendings[1]}/figures"],
+        "progress.stop": [f"/staff/dispatches/{waiting}/stop"],
+        "inbox.replies": [f"/staff/inbox{query}" for query in ("", "?state=answered", "?state=closed")],
+        "inbox.reply": [f"/staff/inbox/{one}" for one in talks],
+        "health.live": ["/health/live"],
+        "health.ready": ["/health/ready"],
+    }
+    posts = {
+        "subscribe.again": [f"/subscribe/check/{check}/again"],
+        "manage.topics": ["/my/topics"],
+        "manage.sign_out": ["/my/sign-out"],
+        "sign_in.sign_out": ["/staff/sign-out"],
+        "compose.send": [f"/staff/alerts/{draft.id}/send"],
+        "compose.discard": [f"/staff/alerts/{other_draft.id}/discard"],
+        "compose.segments": ["/staff/alerts/segments"],
+        "inbox.answer": [f"/staff/inbox/{talks[0]}/answer"],
+        "inbox.close": [f"/staff/inbox/{talks[0]}/close"],
+        "inbox.reopen": [f"/staff/inbox/{talks[2]}/reopen"],
+        "twilio.status": ["/hooks/twilio/status?ref=x"],
+        "twilio.inbound": ["/hooks/twilio/inbound"],
+        "sendgrid.events": ["/hooks/sendgrid/events"],
+    }
+    return Populated(
+        ward=ward.code,
+        borough=borough.code,
+        postcode=postcode,
+        slug=force.slug,
+        organisation_id=force.id,
+        team_id=team.id,
+        officer_id=officer.id,
+        officer_email=address,
+        contact_id=known.id,
+        place_id=place,
+        reference=appeal.reference,
+        draft_id=draft.id,
+        paths=reach,
+        taking=reach | posts,
+        typed={
+            "subscribe.contact": {"email": f"other-{force.slug}@people.example", "name": "Kim"},
+            "subscribe.check": {"code": code_in(session, new)},
+            "manage.ask": {"address": new},
+            "manage.check": {"code": code_in(session, known.address)},
+            "manage.move": {"postcode": postcode},
+            "reply.reply": {"body": "I saw it.", "name": "Jo"},
+            "sign_in.sign_in": {"email": address, "password": PASSWORD},
+            "sign_in.accept": {"password": PASSWORD},
+            "compose.new": {"headline": "A headline", "body": "What happened.", "areas": ward.code},
+            "progress.stop": {"why": "It is over."},
+            "inbox.answer": {"body": "Thank you."},
+        },
+    )
+
+
+def _link(signer: Signer, contact: int, sending: UUID, purpose: str, expires_at: datetime | None) -> str:
+    return signer.batch(purpose, sending, expires_at)(contact)
+
+
+def _resident(
+    makes: Makes, organisation: UUID, channel: Channel, address: str, postcode: str
+) -> ContactPoint:
+    contact = makes.contact(address, channel)
+    people.subscribe(
+        makes.session,
+        contact,
+        organisation,
+        postcode=postcode,
+        topics=[TOPIC, "prevention"],
+        how="test",
+        actor=ACTOR,
+    )
+    return contact
