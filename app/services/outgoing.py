@@ -62,7 +62,7 @@ _DUE = sa.text(
     FROM service_messages m LEFT JOIN senders s ON s.id = m.sender_id
     WHERE m.state = 'waiting' AND m.not_before <= :now AND m.expires_at > :now
       AND m.channel = ANY(CAST(:channels AS text[]))
-    ORDER BY m.not_before LIMIT :most FOR UPDATE OF m SKIP LOCKED
+    ORDER BY m.not_before, m.id LIMIT :most FOR UPDATE OF m SKIP LOCKED
     """
 )
 _OPEN = sa.text(

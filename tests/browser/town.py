@@ -65,8 +65,12 @@ class Message:
     @property
     def code(self) -> str:
         """The six digits that a page asks for."""
-        (found,) = set(re.findall(r"(?<![0-9])[0-9]{6}(?![0-9])", self.text))
+        (found,) = set(CODE.findall(self.text))
         return found
+
+
+# By its words: six digits in a row also stand in links, now and then.
+CODE = re.compile(r"code is ([0-9]{6})\b")
 
 
 @dataclass
@@ -184,7 +188,7 @@ class Town:
         found: list[str] = []
 
         def look() -> bool:
-            codes = [re.findall(r"(?<![0-9])[0-9]{6}(?![0-9])", one.text) for one in self.messages(to)]
+            codes = [CODE.findall(one.text) for one in self.messages(to)]
             found[:] = [code for some in codes for code in some if code != besides]
             return bool(found)
 
