@@ -30,9 +30,9 @@ def test_the_words_of_the_still_page_are_not_read_as_a_template() -> None:
 @pytest.mark.slow
 def test_a_small_run_ends_with_one_line_and_pages_of_the_same_size(tmp_path: Path) -> None:
     words = ["-m", "bench.web", "--turns", "1", "--seconds", "0.3", "--results", str(tmp_path)]
-    done = subprocess.run([sys.executable, *words], cwd=PROJECT, capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, *words], cwd=PROJECT, capture_output=True, text=True, timeout=220)
     # So short a run may miss its target; it must not fail in another way.
-    assert done.returncode in {0, 1}, done.stderr[-2000:]
+    assert done.returncode in {0, 1} and done.stdout, done.stderr[-2000:]
     line = json.loads(done.stdout.splitlines()[-1])
     assert (line["bench"], line["case"]) == ("web", "ward page")
     assert line["n"] > 0 and line["per_second"] > 0 and line["still_per_second"] > 0
