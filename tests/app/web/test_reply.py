@@ -17,7 +17,7 @@ from werkzeug.test import TestResponse
 from app.db import new_id, utc_now
 from app.models.replies import Reply, ReplyMessage
 from app.services import people
-from messaging.links import MANAGE, REPLY, STOP
+from messaging.links import MANAGE, REPLY, STOP, Signer
 from tests import replies
 from tests.app.web.conftest import Site
 from tests.factories import ACTOR, Makes
@@ -175,3 +175,17 @@ def test_no_form_makes_the_page_fail(asked: Asked, data: dict[str, list[str]]) -
     assert answer.status_code in {200, 400, 429}
     if answer.status_code != 200:
         assert len(asked.kept()) == before
+
+
+def test_a_link_that_we_did_not_sign_answers_alike_whether_the_address_is_known_or_not(asked: Asked) -> None:
+    """Only who holds a link of ours learns anything, and only of the address that it was sent to."""
+    strangers = Signer({1: b"not the key of this site" * 2}, 1)
+    until = utc_now() + timedelta(days=60)
+    answers = set()
+    for contact in (asked.contact, asked.contact ^ 1, 1):
+        link = strangers.batch(REPLY, asked.sent, until)(contact)
+        for response in (asked.site.client.get(link), asked.site.client.post(link, data={"body": "x"})):
+            answers.add((response.status_code, re.sub(r'nonce="[^"]+"', "", response.text)))
+    assert len(answers) == 1
+    assert next(iter(answers))[0] == 404
+    assert asked.kept() == []
