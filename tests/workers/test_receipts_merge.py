@@ -384,3 +384,23 @@ def test_two_mergers_at_once_neither_meet_head_on_nor_count_twice(
             assert (line.accepted, line.delivered, line.bounced, line.in_doubt) == (8, 3, 1, 0)
         assert session.scalars(sa.select(Suppression.reason)).all() == ["bounce"]
     registry.engine.dispose()
+
+
+def test_a_text_that_cannot_be_taken_in_holds_up_no_stop_behind_it(session: Session, makes: Makes) -> None:
+    sent = ledger.frozen(makes, 1, Channel.SMS)
+    ledger.carried(session)
+    number = session.scalars(sa.select(Sender.address)).one()
+    damaged = makes.contact("07700 900123", Channel.SMS)
+    session.execute(
+        sa.text("UPDATE contact_points SET address_enc = '\\x0102' WHERE id = :c"), {"c": damaged.id}
+    )
+    session.expire_all()
+    for sid, sender, body in ((SID, "+447700900123", "hello"), (SID[:-1] + "9", "+447700900321", "STOP")):
+        text = {"MessageSid": sid, "From": sender, "To": number, "Body": body}
+        receipts.store(session, "twilio-inbound", urlencode(text))
+    done = merge_some(session)
+    assert (done.events, done.problems) == (2, 1)
+    assert session.scalars(sa.select(Suppression.reason)).all() == ["stop"]
+    problem = session.scalars(sa.select(RawEvent.problem).where(RawEvent.problem.is_not(None))).one()
+    assert problem == "failed: CryptoError"
+    assert sent

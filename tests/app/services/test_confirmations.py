@@ -568,3 +568,50 @@ def test_signing_up_leaves_the_same_behind_for_known_and_unknown(session, makes)
         for one in (first, second)
     ]
     assert same[0] == same[1]
+
+
+def test_one_mailbox_behind_plus_signs_and_dots_gets_six_codes_an_hour_and_refuses_for_all_of_them(
+    session, makes
+):
+    place = town(makes)
+    for n in range(10):
+        signups.begin(session, **wanted(place, f"vic.tim+{n}@people.example"))
+    sent = letters(session)
+    assert len(sent) == 6
+    links.refuse(session, sent[0].not_me, actor=ACTOR, now=NOW)
+    later = NOW + timedelta(hours=2)
+    signups.begin(session, **wanted(place, "v.i.ctim+again@people.example", now=later))
+    assert len(letters(session)) == 6
+    signups.begin(session, **wanted(place, "victoria@people.example", now=later))
+    assert len(letters(session)) == 7
+
+
+def test_a_network_has_a_limit_of_the_day_as_well(session, makes):
+    place = town(makes)
+    few = replace(TERMS, per_network=2)
+    for hour in range(4):
+        for n in range(2):
+            at = NOW.replace(hour=0) + timedelta(hours=hour)
+            signups.begin(session, **wanted(place, f"a{hour}{n}@people.example", now=at, terms=few))
+    with pytest.raises(TooMany):
+        signups.begin(session, **wanted(place, "b@people.example", now=NOW.replace(hour=5), terms=few))
+
+
+def test_codes_for_addresses_that_nobody_knows_take_nothing_from_everybodys(session, makes):
+    place = town(makes)
+    few = replace(TERMS, per_hour=3)
+    for n in range(5):
+        own_page.ask(session, address(f"nobody{n}@people.example"), few, now=NOW)
+    signups.begin(session, **wanted(place, terms=few))
+    assert len(letters(session)) == 1
+
+
+def test_an_erasure_takes_what_was_typed_for_the_address_and_leaves_what_others_wait_for(session, makes):
+    place = town(makes)
+    signups.begin(session, **wanted(place, salutation="Ada"))
+    signups.begin(session, **wanted(place, MAIL, "other@people.example"))
+    contact = makes.contact(MAIL)
+    people.erase(session, contact.id, actor=ACTOR)
+    assert count(session, Signup) == 1
+    left = session.scalars(sa.select(Confirmation)).all()
+    assert [c.address for c in left] == ["other@people.example"]

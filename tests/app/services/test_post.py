@@ -375,3 +375,33 @@ def test_a_complaint_outranks_an_unsubscribe_that_stands(session: Session, makes
     assert outgoing.suppress(session, [(message, "unsubscribe")]) == 1
     assert outgoing.suppress(session, [(message, "complaint")]) == 1
     assert reasons(session) == [(police.id, "complaint")]
+
+
+@pytest.mark.parametrize("kind", ["reply-answer", "reply-receipt"])
+@pytest.mark.parametrize(
+    ("channel", "reason"), [("email", "unsubscribe"), ("email", "left"), ("sms", "left")]
+)
+def test_an_answer_does_not_follow_whoever_left_meanwhile(
+    session: Session, makes: Makes, kind: str, channel: str, reason: str
+) -> None:
+    police = makes.organisation()
+    makes.sender(police, "sms")
+    message = (mail if channel == "email" else text)(session, police.id, kind=kind)
+    suppress(session, channel, MAIL.casefold() if channel == "email" else NUMBER, police.id, reason)
+    assert claim(session) == []
+    assert state(session, message) == ("refused", "stopped")
+
+
+def test_what_is_due_behind_texts_that_wait_is_due_all_the_same(session: Session, makes: Makes) -> None:
+    """A claim of texts whose sender's queue is full takes none, and says nothing of what stands behind them."""
+    police = makes.organisation()
+    makes.sender(police, "sms", rate=1.0)
+    for n in range(4):
+        text(session, police.id, now=NOW - timedelta(seconds=30 - n))
+    assert len(outgoing.claim_due(session, 3, NOW)) == 3
+    code = mail(session, police.id)
+    assert outgoing.claim_due(session, 1, NOW) == []
+    assert outgoing.due(session, now=NOW)
+    assert not outgoing.due(session, now=NOW, channels=[Channel.SMS])
+    assert [m.id for m in outgoing.claim_due(session, 1, NOW)] == [code]
+    assert not outgoing.due(session, now=NOW)

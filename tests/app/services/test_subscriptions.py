@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from app.db import new_contact_id, utc_now
 from app.models.alerts import TOPICS
 from app.models.audit import AuditEntry
-from app.models.consent import Suppression
+from app.models.consent import Consent, Suppression
 from app.models.ledger import BULK_LANE
 from app.models.people import Place, PlaceArea, Subscription
 from app.services import audience, consent, dispatch, people, sessions, subscriptions
@@ -246,3 +246,15 @@ def test_the_page_of_many_places_is_one_query_and_ends_somewhere(session, makes,
     for _ in range(subscriptions.MOST_PLACES + 5):
         makes.live_in(ada, place.police, place.wards[0], [TOPIC])
     assert len(subscriptions.mine(session, ada.id)) == subscriptions.MOST_PLACES
+
+
+def test_moving_house_neither_lifts_a_no_nor_invents_a_yes(session, place, ada):
+    consent.suppress(
+        session, channel=ada.channel, digest=ada.digest, digest_key=ada.digest_key, controller=place.police.id,
+        reason="unsubscribe",
+    )  # fmt: skip
+    given = session.scalar(sa.select(sa.func.count()).select_from(Consent))
+    subscriptions.move(session, ada.id, only(session, ada).place, THERE, actor=ACTOR)
+    assert only(session, ada).held == "unsubscribe"
+    assert recipients(session, place, TOPIC, 1) == 0
+    assert session.scalar(sa.select(sa.func.count()).select_from(Consent)) == given
