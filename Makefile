@@ -74,8 +74,8 @@ test: $(READY) ## the tests, without the process kills
 	@$(PYTEST) -m "not chaos and not slow and not browser"
 
 .PHONY: test-chaos
-test-chaos: $(READY) ## the tests that kill, stop and restart processes
-	@$(PYTEST) -m chaos
+test-chaos: $(READY) ## the tests that kill, stop and restart processes, one after the other
+	@$(TEST_ENV) "$(PY)" -m pytest -m chaos
 
 .PHONY: test-slow
 test-slow: $(READY) ## the tests that take long and kill nothing
