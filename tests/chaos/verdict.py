@@ -151,7 +151,7 @@ def _hold_against_ledger(
         if not has_attempt:
             found.harms[DOUBT].append(f"contact {contact} is in doubt without an attempt")
         elif reason != UNHEARD and (batch, attempt) not in doubtful:
-            found.harms[DOUBT].append(f"contact {contact} in batch {batch}, attempt {attempt}")
+            found.harms[DOUBT].append(f"contact {contact} in batch {batch}, attempt {attempt}: {reason}")
     for contact in frozen.values():
         state = status.get(contact, DeliveryStatus.WAITING)
         found.stopped += state is DeliveryStatus.STOPPED

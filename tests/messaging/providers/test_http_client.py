@@ -126,6 +126,33 @@ def test_whatever_goes_wrong_after_the_write_is_in_doubt(server_class, action, r
     run(go())
 
 
+@pytest.mark.parametrize("kind", ["asyncio", "uvloop"])
+def test_an_answer_that_lies_in_the_socket_when_time_runs_out_is_read(kind):
+    loop_factory = pytest.importorskip(kind).new_event_loop
+
+    async def go():
+        loop = asyncio.get_running_loop()
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            client = HttpClient(f"http://127.0.0.1:{listener.getsockname()[1]}")
+            asked = asyncio.ensure_future(post(client, timeout=0.5))
+            peer, _ = await asyncio.to_thread(listener.accept)
+
+            def held_up() -> None:
+                """The loop stands still in the midst of its sockets' work, as by SIGSTOP."""
+                loop.remove_reader(peer)
+                peer.recv(1_000)
+                peer.sendall(b"HTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n")
+                time.sleep(0.6)
+
+            with peer:
+                loop.add_reader(peer, held_up)
+                assert (await asked).status == 201
+            await client.aclose()
+
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        runner.run(go())
+
+
 def test_a_body_cut_off_midway_is_in_doubt(server_class):
     async def go():
         async with server_class(server_class.answer(200)) as server:
