@@ -77,6 +77,14 @@ test: $(READY) ## the tests, without the process kills
 test-chaos: $(READY) ## the tests that kill, stop and restart processes, one after the other
 	@$(TEST_ENV) "$(PY)" -m pytest -m chaos
 
+.PHONY: chaos
+chaos: $(READY) ## every fault in mid-send, on e-mail and texts, with real processes (ONLY=, CHANNEL=, JOBS=, RESUME=1)
+	@if ! ls /usr/lib/*/faketime/libfaketimeMT.so.1 >/dev/null 2>&1 && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends libfaketime; } >/dev/null 2>&1 || true; \
+	fi; \
+	$(TEST_ENV) "$(PY)" -m tests.chaos.run $(if $(ONLY),--only "$(ONLY)") $(if $(CHANNEL),--channel "$(CHANNEL)") \
+	  $(if $(JOBS),--jobs "$(JOBS)") $(if $(filter 1,$(RESUME)),--resume)
+
 .PHONY: test-slow
 test-slow: $(READY) ## the tests that take long and kill nothing
 	@$(PYTEST) -m "slow and not chaos and not browser"
@@ -119,6 +127,10 @@ format: $(INSTALLED) ## put the code in order
 bench-fanout: $(READY) ## recipients a second (N=, CHANNEL=email|sms, LATENCY_MS=)
 	@"$(PY)" -m bench.fanout $(if $(N),--n "$(N)") $(if $(CHANNEL),--channel "$(CHANNEL)") $(if $(LATENCY_MS),--latency-ms "$(LATENCY_MS)")
 
+.PHONY: bench-latency
+bench-latency: $(READY) ## how soon an urgent alert is out while a newsletter to a million runs (N=, ROUNDS=)
+	@"$(PY)" -m bench.latency $(if $(N),--n "$(N)") $(if $(ROUNDS),--rounds "$(ROUNDS)")
+
 .PHONY: bench-sandbox
 bench-sandbox: $(INSTALLED) ## what the sandbox itself can take
 	@"$(PY)" -m bench.sandbox
@@ -126,6 +138,10 @@ bench-sandbox: $(INSTALLED) ## what the sandbox itself can take
 .PHONY: bench-web
 bench-web: $(READY) ## the ward page against the same layout without a query
 	@"$(PY)" -m bench.web
+
+.PHONY: bench-receipts
+bench-receipts: $(READY) ## what providers report, accepted and merged (PROVIDER=sendgrid|twilio)
+	@"$(PY)" -m bench.receipts $(if $(PROVIDER),--provider "$(PROVIDER)")
 
 .PHONY: lock
 lock: $(INSTALLED) ## resolve the requirements anew (needs the network)

@@ -116,6 +116,7 @@ def make_engine(
         pool_size=pool_size,
         max_overflow=pool_size,
         pool_pre_ping=True,
+        pool_use_lifo=True,  # the connection used last: its plans are made, and what lies idle can be let go
         hide_parameters=True,  # an error's text goes to logs, and values have no place there
         json_serializer=lambda v: orjson.dumps(v).decode(),
         json_deserializer=orjson.loads,

@@ -9,8 +9,9 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 from app import logs
 from app.registry import Registry, open_registry
-from app.web import context, envelope, errors, frame, guards, health, static_files
-from app.web.hooks import sendgrid, twilio
+from app.web import context, envelope, errors, frame, guards, health, metrics, static_files
+from app.web.admin import status
+from app.web.hooks import desk, sendgrid, twilio
 from app.web.officer import compose, inbox, progress, sign_in
 from app.web.public import about, alerts, area, ward
 from app.web.resident import leave, manage, reply, subscribe
@@ -19,10 +20,11 @@ from config.fields import Part
 LARGEST_REQUEST = 64 * 1024  # bytes; the webhooks allow themselves more
 
 PARTS = (
-    *(health.pages, twilio.hooks, sendgrid.hooks),
+    *(health.pages, metrics.pages, twilio.hooks, sendgrid.hooks),
     *(ward.pages, area.pages, alerts.pages, about.pages),
     *(subscribe.pages, manage.pages, leave.pages, reply.pages),
     *(sign_in.pages, compose.pages, progress.pages, inbox.pages),
+    status.pages,
 )
 
 
@@ -44,6 +46,7 @@ def create_app(registry: Registry | None = None) -> Flask:
     # A path with two slashes would be answered by a redirect made from whatever Host was sent.
     app.url_map.merge_slashes = False
     context.install(app, registry)
+    desk.install(app, registry)
     static_files.install(app)
     frame.install(app)
     envelope.install(app, registry.settings)

@@ -16,6 +16,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 from urllib.parse import urlsplit
+from uuid import UUID
 
 PROJECT = Path(__file__).resolve().parent.parent
 KEY_BYTES = 32
@@ -142,6 +143,14 @@ def address(*schemes: str) -> Callable[[str], str]:
     return parse
 
 
+def optional_uuid(value: str) -> str:
+    """The id of something at a provider, as a UUID; empty stays empty."""
+    try:
+        return str(UUID(value)) if value else ""
+    except ValueError:
+        raise ValueError("must be an id like 0198c0de-0000-7000-8000-000000000001") from None
+
+
 def database(value: str) -> str:
     """A PostgreSQL address with user, host and database, as SQLAlchemy with psycopg reads it."""
     if not value:
@@ -217,3 +226,23 @@ def regions(value: str) -> tuple[str, ...]:
     if any(len(code) != 2 or not (code.isascii() and code.isalpha()) for code in codes):
         raise ValueError("must be two-letter country codes like GB,IE")
     return codes
+
+
+def mailboxes(value: str) -> tuple[str, ...]:
+    """E-mail addresses with commas between; none is a list of none."""
+    return tuple(mailbox(one.strip()) for one in value.split(",") if one.strip())
+
+
+def mobiles(value: str) -> tuple[str, ...]:
+    """Numbers in E.164 with commas between; none is a list of none."""
+    found = tuple(one.strip() for one in value.split(",") if one.strip())
+    if not all(re.fullmatch(r"\+[1-9][0-9]{7,14}", one, re.ASCII) for one in found):
+        raise ValueError("must be numbers like +447700900123 with commas between")
+    return found
+
+
+def shared_secret(value: str) -> str:
+    """16 printable ASCII characters or more, without spaces; empty stays empty."""
+    if value and not re.fullmatch(r"[!-~]{16,500}", value, re.ASCII):
+        raise ValueError("must be 16 characters or more, without spaces")
+    return value

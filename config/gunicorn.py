@@ -6,6 +6,7 @@ Threads beyond four make pages slower; two to four serve kept connections and sl
 from __future__ import annotations
 
 import os
+from typing import Any
 
 from config.settings import Settings
 
@@ -25,3 +26,14 @@ control_socket_disable = True  # it would lie in the user's home, where two inst
 accesslog = None  # paths and addresses are personal; the app writes its own line with ids
 errorlog = "-"
 loglevel = "error"  # at warning it writes the address and the request line of whoever sent a bad one
+
+
+def post_worker_init(worker: Any) -> None:
+    """A process answers from now on: whether somebody listened decides what a provider's silence means."""
+    worker.wsgi.extensions["wardlink-desk"].begin()
+
+
+def worker_exit(_server: Any, worker: Any) -> None:
+    """It has answered its last call."""
+    if getattr(worker, "wsgi", None) is not None:
+        worker.wsgi.extensions["wardlink-desk"].end()

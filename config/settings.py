@@ -108,6 +108,13 @@ class Settings:
         "TWILIO_BASE_URL", "Twilio's address, or the sandbox's",
         fields.address("https", "http"), "https://api.twilio.com", parts=_SENDERS,
     )  # fmt: skip
+    twilio_2_account_sid: str = setting(
+        "TWILIO_2_ACCOUNT_SID", "A second Twilio account, for when the first fails: AC and 32 hex digits",
+        fields.text, parts=_SENDERS,
+    )  # fmt: skip
+    twilio_2_auth_token: str = setting(
+        "TWILIO_2_AUTH_TOKEN", "The second account's token", fields.text, parts=_SENDERS, secret=True
+    )
     sendgrid_api_key: str = setting(
         "SENDGRID_API_KEY", "SendGrid key with the right to send mail",
         fields.text, need=Need.PRODUCTION, parts=_SENDERS, secret=True,
@@ -119,6 +126,26 @@ class Settings:
     sendgrid_webhook_key: str = setting(
         "SENDGRID_WEBHOOK_KEY", "SendGrid's public key of the signed event webhook, base64",
         fields.public_key, need=Need.PRODUCTION, parts=(Part.APP,),
+    )  # fmt: skip
+    smtp_url: str = setting(
+        "SMTP_URL", "A mail server for when SendGrid fails: smtps://user:password@host:port, or smtp:// with STARTTLS",
+        fields.address("smtps", "smtp"), parts=_SENDERS, secret=True,
+    )  # fmt: skip
+    notify_api_key: str = setting(
+        "NOTIFY_API_KEY", "GOV.UK Notify key, for urgent messages when all others fail",
+        fields.text, parts=_SENDERS, secret=True,
+    )  # fmt: skip
+    notify_base_url: str = setting(
+        "NOTIFY_BASE_URL", "GOV.UK Notify's address, or the sandbox's",
+        fields.address("https", "http"), "https://api.notifications.service.gov.uk", parts=_SENDERS,
+    )  # fmt: skip
+    notify_sms_template: str = setting(
+        "NOTIFY_SMS_TEMPLATE", "Id of a Notify text template that holds ((body)) and nothing else",
+        fields.optional_uuid, parts=_SENDERS,
+    )  # fmt: skip
+    notify_email_template: str = setting(
+        "NOTIFY_EMAIL_TEMPLATE", "Id of a Notify e-mail template: subject ((subject)), message ((body))",
+        fields.optional_uuid, parts=_SENDERS,
     )  # fmt: skip
     email_from: str = setting(
         "EMAIL_FROM", "Address that e-mail comes from",
@@ -146,17 +173,61 @@ class Settings:
         fields.whole(0, 10_000_000), "5000", parts=_SENDERS,
     )  # fmt: skip
     sms_segment_pence: Decimal = setting(
-        "SMS_SEGMENT_PENCE", "What one segment of a text costs, in pence: for the costs that officers see",
+        "SMS_SEGMENT_PENCE", "What one segment of a text costs, in pence: for the costs that officers see, and limits",
         fields.pence, "4", parts=_SENDERS,
+    )  # fmt: skip
+    email_pence: Decimal = setting(
+        "EMAIL_PENCE", "What one e-mail costs, in pence such as 0.05; 0 counts nothing",
+        fields.pence, "0", parts=_SENDERS,
     )  # fmt: skip
 
     # Sending
+    twilio_segments_per_second: int = setting(
+        "TWILIO_SEGMENTS_PER_SECOND", "Most segments of texts that each Twilio account is given in a second, by all "
+        "workers together; 0: as many as its numbers may send",
+        fields.whole(0, 100_000), "0",
+    )  # fmt: skip
+    sendgrid_calls_per_second: int = setting(
+        "SENDGRID_CALLS_PER_SECOND", "Most calls of up to 1,000 e-mails that SendGrid is given in a second, by all "
+        "workers together; 0: no limit of ours",
+        fields.whole(0, 10_000), "0",
+    )  # fmt: skip
     lease_seconds: int = setting(
         "LEASE_SECONDS", "How long a worker holds a batch, in seconds", fields.whole(5, 3600), "60"
     )
     provider_timeout_seconds: int = setting(
         "PROVIDER_TIMEOUT_SECONDS", "How long to wait for a provider, in seconds; at most half the lease",
         fields.whole(1, 600), "10",
+    )  # fmt: skip
+    ledger_months: int = setting(
+        "LEDGER_MONTHS", "How many whole months the ledger keeps each delivery, besides the present one",
+        fields.whole(3, 1_200), "13", parts=_SENDERS,
+    )  # fmt: skip
+
+    # Sight: how a human hears of an alarm, and who may read the metrics
+    alarm_emails: tuple[str, ...] = setting(
+        "ALARM_EMAILS", "E-mail addresses that alarms go to, with commas",
+        fields.mailboxes, parts=_SENDERS, secret=True,
+    )  # fmt: skip
+    alarm_mobiles: tuple[str, ...] = setting(
+        "ALARM_MOBILES", "Mobiles that alarms go to as texts, like +447700900123, with commas",
+        fields.mobiles, parts=_SENDERS, secret=True,
+    )  # fmt: skip
+    alarm_webhook: str = setting(
+        "ALARM_WEBHOOK", "Address that alarms are posted to as signed JSON",
+        fields.address("https", "http"), parts=_SENDERS, secret=True,
+    )  # fmt: skip
+    alarm_webhook_key: str = setting(
+        "ALARM_WEBHOOK_KEY", "Secret of 16 characters or more that signs the calls to ALARM_WEBHOOK",
+        fields.shared_secret, parts=_SENDERS, secret=True,
+    )  # fmt: skip
+    alarm_again_minutes: int = setting(
+        "ALARM_AGAIN_MINUTES", "An alarm that stays open is told again after so many minutes",
+        fields.whole(1, 1440), "30", parts=_SENDERS,
+    )  # fmt: skip
+    metrics_token: str = setting(
+        "METRICS_TOKEN", "Whoever brings this bearer token may read /metrics; empty: private networks only",
+        fields.shared_secret, parts=(Part.APP,), secret=True,
     )  # fmt: skip
 
     # Logs and the web server
@@ -239,7 +310,23 @@ def _contradictions(values: Mapping[str, Any], given: set[str], *, production: b
     lease, timeout = values.get("lease_seconds"), values.get("provider_timeout_seconds")
     if lease and timeout and timeout * 2 > lease:
         found["PROVIDER_TIMEOUT_SECONDS"] = f"must be at most half of LEASE_SECONDS ({lease})"
-    for attribute in ("twilio_base_url", "sendgrid_base_url", "public_url"):
+    if values.get("alarm_webhook") and not values.get("alarm_webhook_key"):
+        found["ALARM_WEBHOOK_KEY"] = "must be set: calls to ALARM_WEBHOOK are signed with it"
+    for one, other in (
+        ("TWILIO_2_ACCOUNT_SID", "TWILIO_2_AUTH_TOKEN"),
+        ("TWILIO_2_AUTH_TOKEN", "TWILIO_2_ACCOUNT_SID"),
+    ):
+        if one in given and other not in given:
+            found[other] = f"is missing: {one} is set"
+    if "NOTIFY_API_KEY" in given and not given & {"NOTIFY_SMS_TEMPLATE", "NOTIFY_EMAIL_TEMPLATE"}:
+        found["NOTIFY_API_KEY"] = "needs NOTIFY_SMS_TEMPLATE, NOTIFY_EMAIL_TEMPLATE or both"
+    for attribute in (
+        "twilio_base_url",
+        "sendgrid_base_url",
+        "notify_base_url",
+        "public_url",
+        "alarm_webhook",
+    ):
         url = urlsplit(values.get(attribute, "") if SPECS[attribute].name in given else "")
         if url.scheme == "http" and (
             production or (attribute != "public_url" and url.hostname not in LOOPBACK)

@@ -29,6 +29,9 @@ _RIGHT_TO_LEFT = frozenset({"ar", "ckb", "dv", "fa", "he", "ps", "sd", "ug", "ur
 _BREAKS = frozenset({"Cc", "Cs", "Zl", "Zp", "Zs"})
 _TURNS_TEXT = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 _SMS_PLACE = re.compile(r"\{(stop|name|reply)\}")
+# How a text says what can be done: to a number that takes answers, and from a sender that takes none.
+_STOP_BY_TEXT, _STOP_BY_LINK = "Text STOP to end", "Stop: {stop}"
+_TELL_BY_TEXT, _TELL_BY_LINK = "Reply to this text or tell us: {reply}", "Tell us: {reply}"
 
 
 class RenderError(ValueError):
@@ -178,12 +181,22 @@ def compile_sms(
         raise RenderError("braces", "Do not write {stop}, {reply} or {name}. For a name write ((name)).")
     body = _filled(text, "{name}")
     who, ref = (_SMS_PLACE.sub("", _one_line(part)) for part in (controller_name, reference))
-    end = "Text STOP to end" if two_way else "Stop: {stop}"
+    end = _STOP_BY_TEXT if two_way else _STOP_BY_LINK
     if not reply:
         return f"{who}: {body}\nRef {ref}. {end}"
-    tell = "Reply to this text or tell us: {reply}" if two_way else "Tell us: {reply}"
+    tell = _TELL_BY_TEXT if two_way else _TELL_BY_LINK
     # A link ends where its line ends, on every phone.
     return f"{who}: {body}\nRef {ref}. {tell}\n{end}"
+
+
+def one_way(text: str) -> str:
+    """A compiled text as it must read from a sender that takes no answers, whatever it was compiled for."""
+    head, _, last = text.rpartition("\n")
+    if last.endswith(_STOP_BY_TEXT):
+        last = last.removesuffix(_STOP_BY_TEXT) + _STOP_BY_LINK
+    if head.endswith(_TELL_BY_TEXT):
+        head = head.removesuffix(_TELL_BY_TEXT) + _TELL_BY_LINK
+    return f"{head}\n{last}"
 
 
 def fill_sms(body: str, *, stop_url: str = "", name: str | None = None, reply_url: str = "") -> str:

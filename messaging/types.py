@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntEnum, StrEnum
+from functools import lru_cache
 from typing import NamedTuple
 from uuid import UUID
 
@@ -51,6 +52,12 @@ class Outcome(StrEnum):
     REFUSED = "refused"  # this one recipient will never be taken
 
 
+@lru_cache(maxsize=256)
+def _dispatch(text: str) -> UUID:
+    # Thousands of receipts in a row are about one dispatch.
+    return UUID(hex=text)
+
+
 class DeliveryRef(NamedTuple):
     """(dispatch, batch, attempt, ordinal) as it travels: ``<32 hex>.<batch>.<attempt>.<ordinal>``."""
 
@@ -73,7 +80,7 @@ class DeliveryRef(NamedTuple):
             if not part.isdigit() or len(part) > 9:
                 raise ValueError("not a delivery reference")
             numbers.append(int(part))
-        return cls(UUID(hex=parts[0]), *numbers)
+        return cls(_dispatch(parts[0]), *numbers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +138,8 @@ class SendResult:
 
     ``rejected`` (e-mail, with NOT_TAKEN): ordinals the provider named as the fault, each with
     its reason: fail those and send the rest as a new attempt. ``bisect``: it refused the call
-    for a recipient but could not be understood: halve the call.
+    for a recipient but could not be understood: halve the call. ``each`` (e-mail): where every
+    message is a call of its own, what became of each by its ordinal; ``outcome`` is then the worst.
     """
 
     outcome: Outcome
@@ -139,9 +147,11 @@ class SendResult:
     reason: str = ""  # short code: "429", "21610", "timeout", "bad-address" …, never an address
     retryable: bool = True
     retry_after: float | None = None  # seconds
+    busy: str = ""  # "account" or "sender": which of them the provider wants left alone for a while
     opted_out: bool = False  # the provider holds a STOP: becomes a suppression
     rejected: Mapping[int, str] = field(default_factory=dict)
     bisect: bool = False
+    each: Mapping[int, SendResult] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +163,7 @@ class Receipt:
     at: datetime  # UTC, as the provider dates it
     provider_ref: str | None = None
     reason: str = ""
-    suppress: str | None = None  # "bounce", "complaint", "unsubscribe": why to write no more
+    suppress: str | None = None  # "bounce", "complaint", "unsubscribe", "stop": why to write no more
 
 
 class Keyword(StrEnum):
@@ -171,3 +181,5 @@ class InboundSms:
     to: str  # ours
     body: str
     keyword: Keyword | None
+    # When it was sent, for one that was read from the provider's list: later than others that were sent after it.
+    sent_at: datetime | None = None

@@ -19,6 +19,7 @@ from app.services import (
     dispatch,
     invitations,
     passwords,
+    pausing,
     people,
     receiving,
     replies,
@@ -155,6 +156,10 @@ def populate(
         not_before=now + timedelta(days=1),
     ).id
 
+    held = makes.alert(force, [ward], headline="Advice for the dark evenings", **texts)
+    paused = dispatch.send(session, held.id, token=f"populated-{held.id}", actor=ACTOR, public_url=site).id
+    pausing.pause(session, paused, actor=ACTOR, why="Is the picture the right one?")
+
     who = staff.officer(session, officer.id)
     talks = [
         receiving.receive_web(
@@ -266,13 +271,21 @@ def populate(
         "compose.new": ["/staff/alerts/new"],
         "compose.edit": [f"/staff/alerts/{draft.id}/edit"],
         "compose.preview": [f"/staff/alerts/{draft.id}", f"/staff/alerts/{draft.id}?exercise=1"],
-        "progress.dispatch": [f"/staff/dispatches/{one}" for one in (*sendings, stopped_sending, waiting)],
+        "progress.dispatch": [
+            f"/staff/dispatches/{one}" for one in (*sendings, stopped_sending, waiting, paused)
+        ],
         "progress.figures": [f"/staff/dispatches/{sendings[1]}/figures"],
         "progress.stop": [f"/staff/dispatches/{waiting}/stop"],
+        "progress.pause": [f"/staff/dispatches/{waiting}/pause"],
+        "progress.resume": [f"/staff/dispatches/{paused}/resume"],
         "inbox.replies": [f"/staff/inbox{query}" for query in ("", "?state=answered", "?state=closed")],
         "inbox.reply": [f"/staff/inbox/{one}" for one in talks],
         "health.live": ["/health/live"],
         "health.ready": ["/health/ready"],
+        "metrics.metrics": ["/metrics"],
+        "status.status": ["/status"],
+        "status.figures": ["/status/figures"],
+        "status.alarm": ["/status/alarms/urgent-stalled", "/status/alarms/brake-pulled"],
     }
     posts = {
         "subscribe.again": [f"/subscribe/check/{check}/again"],
@@ -315,6 +328,7 @@ def populate(
             "sign_in.accept": {"password": PASSWORD},
             "compose.new": {"headline": "A headline", "body": "What happened.", "areas": ward.code},
             "progress.stop": {"why": "It is over."},
+            "progress.pause": {"why": "Wait for the new picture."},
             "inbox.answer": {"body": "Thank you."},
         },
     )

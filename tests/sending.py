@@ -11,10 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import UUID
 
+import redis
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from app import crypto
+from app.cli.stack import second_environ
 from app.db import new_contact_id
 from app.models.alerts import Alert
 from app.models.areas import Area
@@ -59,6 +61,7 @@ class World:
 
     def send(self, makes: Makes, alert: Alert, **more: object) -> UUID:
         token = f"token-{next(self.tokens):04d}"
+        self.rest(makes.session)
         return dispatch.send(makes.session, alert.id, token=token, actor=ACTOR, public_url=URL, **more).id  # type: ignore[arg-type]
 
     def imported(self, makes: Makes, organisation: Organisation, ward: Area, address: str) -> ContactPoint:
@@ -121,8 +124,21 @@ class World:
             connection.execute(sa.text(statement), values)
 
     def come_back(self, sent: UUID) -> None:
-        """The time that a batch waits for has passed."""
+        """The time that a batch waits for has passed, and what a provider asked for too."""
+        with self.looking() as session:
+            self.rest(session)
         self.run("UPDATE batches SET not_before = now() WHERE dispatch_id = :d", d=sent)
+
+    def rest(self, session: Session) -> None:
+        """Buckets as after a long rest: full, and nobody told to wait. (An empty one lets a single window go.)"""
+        space = f"pace:{self.database.name}:"
+        senders = session.execute(sa.text("SELECT id FROM senders")).scalars().all()
+        with redis.Redis.from_url(self.worker.settings.redis_url) as valkey:
+            for key in valkey.scan_iter(match=f"{space}*", count=1_000):
+                valkey.delete(key)
+            full = {"tokens": 1_000_000, "at": valkey.time()[0]}  # as many as fit in
+            for bucket in ("account:twilio", "account:sendgrid", *(f"sender:{n}" for n in senders)):
+                valkey.hset(f"{space}{bucket}", mapping=full)
 
     # -- looking
     @contextmanager
@@ -173,9 +189,9 @@ def _of(model: type, sent: UUID) -> sa.Select:
 
 
 @contextmanager
-def world(database: Database, folder: Path, **settings: str) -> Iterator[World]:
-    """Everything up; a sandbox that posts nothing by itself."""
-    config = SandboxConfig(state=folder / "sandbox", receipts=False, sender_rate=1_000.0)
+def world(database: Database, folder: Path, *, second: bool = False, **settings: str) -> Iterator[World]:
+    """Everything up; a sandbox that posts nothing by itself. ``second``: with the second providers."""
+    config = SandboxConfig(state=folder / "sandbox", receipts=False, sender_rate=1_000.0, second=second)
     with running(config) as sandbox:
         changes = {
             "PUBLIC_URL": URL,
@@ -184,10 +200,14 @@ def world(database: Database, folder: Path, **settings: str) -> Iterator[World]:
             "TWILIO_AUTH_TOKEN": sandbox.identity.auth_token,
             "SENDGRID_BASE_URL": sandbox.url,
             "SENDGRID_API_KEY": sandbox.identity.sendgrid_key,
-        } | settings
+        }
+        changes |= (second_environ(sandbox.described()) if second else {}) | settings
         app, worker = database.open(Part.APP, **changes), database.open(Part.WORKER, **changes)
+        made = World(database, sandbox, app, worker)
+        with made.looking() as session:
+            made.rest(session)  # another test, on a database of the same name, left its own
         try:
-            yield World(database, sandbox, app, worker)
+            yield made
         finally:
             app.engine.dispose()
             worker.engine.dispose()

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import sqlalchemy as sa
 import structlog
+from sqlalchemy.orm import Session
 
 from app import queue
 from app.db import utc_now
 from app.services import retention
+from app.services.ledger import months
 from workers import runtime
 
 log = structlog.get_logger(__name__)
@@ -23,9 +27,37 @@ def keep_house() -> int:
 
 
 def _keep_house() -> int:
-    with runtime.registry().sessions.begin() as session:
-        session.execute(sa.text("SELECT ledger_make_partitions(:months)"), {"months": MONTHS_AHEAD})
+    _months()
     return sum(_purge(table, purge) for table, purge in retention.PURGES)
+
+
+def _months() -> None:
+    """Make the ledger's months ahead and drop those that have had their time, each in a transaction of its own.
+
+    One that is held by somebody, or not over yet, is left for the next hour.
+    """
+    sessions, keep = runtime.registry().sessions, runtime.registry().settings.ledger_months
+    _unless_busy("make", lambda session: months.make(session, MONTHS_AHEAD))
+    with sessions.begin() as session:
+        due = months.due(session, keep)
+    for month in due:
+        if _unless_busy(f"drop {month:%Y-%m}", lambda session, m=month: months.drop(session, m, keep)):  # type: ignore[misc]
+            log.info("ledger_month_dropped", month=f"{month:%Y-%m}")
+    while True:
+        with sessions.begin() as session:
+            if months.forget(session) < months.MOST:
+                return
+
+
+def _unless_busy(what: str, act: Callable[[Session], int]) -> int:
+    try:
+        with runtime.registry().sessions.begin() as session:
+            return act(session)
+    except sa.exc.DBAPIError as error:
+        if getattr(error.orig, "sqlstate", None) not in (months.BUSY, months.NOT_ENDED):
+            raise
+        log.warning("ledger_month_waits", what=what, reason=error.orig.sqlstate)  # type: ignore[union-attr]
+        return 0
 
 
 def _purge(table: str, purge: retention.Purge) -> int:

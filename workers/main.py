@@ -10,7 +10,7 @@ from app import logs
 from app.embedded.state import EmbeddedError
 from config.queues import Queue
 from config.settings import SettingsError
-from workers import housekeeping, post, receipts, runtime, send
+from workers import alarms, housekeeping, post, receipts, reconcile, runtime, send
 
 LISTENS = {
     "urgent": [Queue.URGENT],
@@ -23,7 +23,7 @@ POLLS = {
     "urgent": lambda: post.deliver() + send.drain(urgent=True),
     "bulk": lambda: post.deliver() + send.drain(),
     "receipts": receipts.merge,
-    "back": housekeeping.keep_house,
+    "back": lambda: alarms.post() + housekeeping.keep_house() + reconcile.reconcile(),
 }
 
 
@@ -44,7 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
     try:
-        return runtime.listen(LISTENS[kind], POLLS[kind])
+        return runtime.listen(LISTENS[kind], POLLS[kind], kind)
     finally:
         runtime.close()
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import defaultdict
+from collections.abc import Coroutine
 from datetime import timedelta
+from functools import partial
 
 import structlog
 from sqlalchemy.orm import Session
 
 from app import queue
-from app.db import utc_now
+from app.db import AWAY, utc_now
+from app.models.ledger import URGENT_LANE
 from app.services import inbound, outgoing
 from app.services.outgoing import Outgoing
 from app.services.post import PILE
@@ -26,12 +30,15 @@ from messaging.types import (
 )
 from workers import runtime
 from workers.sending.engine import Engine
+from workers.sending.routes import Route
 from workers.sending.sms import MOST_VALIDITY
 
 log = structlog.get_logger(__name__)
 
 DELIVER_SECONDS = 10.0  # then urgent alerts have their turn
+LOOK_SECONDS = 0.5  # between looks for what fell due, while an urgent alert goes out
 IN_FLIGHT = 20
+NO_WAY = SendResult(Outcome.NOT_TAKEN, reason="no-way")  # every provider is down: later
 
 
 def deliver() -> int:
@@ -48,7 +55,8 @@ async def send_due(engine: Engine, seconds: float) -> int:
     handled = 0
     while time.monotonic() < until and not engine.stopping:
         deadline = engine.deadline()
-        channels = [c for c in Channel if time.monotonic() >= engine.quiet_until[c]]
+        engine.routes.refresh()
+        channels = engine.routes.channels(URGENT_LANE)
         with engine.sessions.begin() as session:
             claimed = outgoing.claim_due(session, IN_FLIGHT, utc_now(), channels)
         if not claimed:
@@ -59,11 +67,25 @@ async def send_due(engine: Engine, seconds: float) -> int:
             await asyncio.sleep(0.02)
             continue
         handled += len(claimed)
-        outcomes = await asyncio.gather(*(_carry(engine, message, deadline) for message in claimed))
-        for channel in {m.channel for m in claimed}:
-            heard = [o for m, o in zip(claimed, outcomes, strict=True) if m.channel is channel]
-            engine.heard(channel, doubtful=all(o is Outcome.IN_DOUBT for o in heard))
+        heard = defaultdict(list)
+        for route, result in await asyncio.gather(*(_carry(engine, m, deadline) for m in claimed)):
+            if route is not None:
+                heard[route.channel, route.name].append(result)
+        for (channel, name), told in heard.items():
+            engine.routes.heard(channel, name, told)
     return handled
+
+
+async def beside(engine: Engine, work: Coroutine[object, object, int]) -> int:
+    """Do ``work``, and while it goes on send what falls due: a code must not wait behind an alert."""
+    task = asyncio.ensure_future(work)
+    while not task.done():
+        try:
+            await send_due(engine, DELIVER_SECONDS)
+        except AWAY as error:
+            log.warning("database_away", error=type(error.orig).__name__)
+        await asyncio.wait({task}, timeout=LOOK_SECONDS)
+    return await task
 
 
 def sweep(session: Session, lease_seconds: float) -> None:
@@ -72,22 +94,36 @@ def sweep(session: Session, lease_seconds: float) -> None:
         log.warning("service_message_in_doubt", message=str(lost))
 
 
-async def _carry(engine: Engine, message: Outgoing, deadline: float) -> Outcome:
+async def _carry(engine: Engine, message: Outgoing, deadline: float) -> tuple[Route | None, SendResult]:
     """Send one message and write down its fate. What goes wrong with it stops no other: it ends in doubt."""
+    route: Route | None = None
     try:
-        result = await _send(engine, message, deadline)
+        with engine.sessions.begin() as session:
+            route = engine.routes.choose(session, message.channel, message.sender_id or 0, urgent=True)
+    except AWAY as error:
+        log.warning("database_away", error=type(error.orig).__name__)
+    try:
+        result = NO_WAY
+        if route:
+            result = await engine.pacer.call(
+                route.name,
+                partial(_send, engine, message, deadline, route),
+                urgent=True,
+                units=message.segments if message.channel is Channel.SMS else 1,
+                sender=route.sender_id,
+            )
     except Exception as error:
         # Whatever it was, bytes may have left.
         log.exception("service_message_failed", message=str(message.id))
         result = SendResult(Outcome.IN_DOUBT, reason=type(error).__name__, retryable=False)
     try:
-        await engine.record("service message", lambda session: _write(session, message, result))
+        await engine.record("service message", lambda session: _write(session, message, result, route))
     except Exception:
         log.exception("service_message_not_recorded", message=str(message.id))
-    return result.outcome
+    return route, result
 
 
-async def _send(engine: Engine, message: Outgoing, deadline: float) -> SendResult:
+async def _send(engine: Engine, message: Outgoing, deadline: float, route: Route) -> SendResult:
     def may_start() -> bool:
         return time.monotonic() < deadline
 
@@ -95,13 +131,13 @@ async def _send(engine: Engine, message: Outgoing, deadline: float) -> SendResul
         left = (message.expires_at - utc_now()).total_seconds()
         text = SmsMessage(
             ref=DeliveryRef(message.id, 0, message.tries, 1),
-            sender=message.sender,
+            sender=route.sender or message.sender,
             to=message.address,
             body=message.text,
             validity_seconds=max(1, min(MOST_VALIDITY, int(left))),
             synthetic=message.synthetic,
         )
-        return await engine.sms.send(text, engine.timeout, may_start=may_start)
+        return await route.sms.send(text, engine.timeout, may_start=may_start)
     call = EmailCall(
         dispatch=message.id,
         batch=0,
@@ -115,11 +151,11 @@ async def _send(engine: Engine, message: Outgoing, deadline: float) -> SendResul
         ),
         recipients=[EmailRecipient(1, message.address, message.stop_url, {}, message.synthetic)],
     )
-    return await engine.email.send(call, engine.timeout, may_start=may_start)
+    return await route.email.send(call, engine.timeout, may_start=may_start)
 
 
-def _write(session: Session, message: Outgoing, result: SendResult) -> None:
+def _write(session: Session, message: Outgoing, result: SendResult, route: Route | None) -> None:
     outgoing.record(session, message, result, now=utc_now())
     if result.opted_out and message.sender_id is not None:
         # The provider holds a STOP that we had not heard of: it becomes ours.
-        inbound.stop(session, message.sender_id, message.digest)
+        inbound.stop(session, route.sender_id if route else message.sender_id, message.digest)

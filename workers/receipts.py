@@ -96,6 +96,7 @@ def _merge() -> int:
         total += done.events
         if done.problems:
             log.warning("receipts_unreadable", count=done.problems)
-        if not done.events and not early.moved:
+        # What was kept since rang again: to look once more for it would make many small merges of a large one.
+        if not done.more and not early.moved:
             break
     return total

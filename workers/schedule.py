@@ -18,14 +18,20 @@ from app import logs, queue
 from app.db import AWAY, utc_now
 from app.models.ledger import URGENT_LANE
 from app.registry import Registry
-from app.services import outgoing
+from app.services import deferral, digests, outgoing, pausing
+from app.services.budgets import settling
+from app.services.budgets.allowances import Prices
 from app.services.ledger import recovery
 from app.services.post import JOB
 from app.services.post import PILE as POST
 from config.queues import Queue
 from workers import post, runtime
 from workers.housekeeping import PILE as HOUSE
+from workers.judge import judge
+from workers.pulse import Pulse
 from workers.receipts import PILE
+from workers.reconcile import EVERY_TICKS as RECONCILE_TICKS
+from workers.reconcile import PILE as RECONCILE
 from workers.send import pile
 
 log = structlog.get_logger(__name__)
@@ -40,13 +46,15 @@ MOST_RINGS = 8
 
 
 def sweep(session: Session, lease_seconds: float) -> None:
-    """One look: leases that ran out, dispatches that ended, work that is ready."""
+    """One look: leases that ran out, dispatches that ended or pause, work that is ready."""
     post.sweep(session, lease_seconds)
     if outgoing.due(session, now=utc_now()):
         queue.ring(session, Queue.URGENT, JOB, coalesce=POST)
     for dispatch, batch, doubt in recovery.recover(session):
         log.warning("lease_ran_out", dispatch=str(dispatch), batch=batch, in_doubt=doubt)
     recovery.finish(session)
+    pausing.sweep(session)
+    settling.settle(session)
     for lane, ready in recovery.waiting(session).items():
         lane_name = Queue.URGENT if lane == URGENT_LANE else Queue.BULK
         for nth in range(min(ready, MOST_RINGS)):
@@ -62,9 +70,19 @@ def sweep(session: Session, lease_seconds: float) -> None:
         queue.ring(session, Queue.RECEIPTS, "workers.receipts.merge", coalesce=PILE)
 
 
+def _defer(registry: Registry) -> None:
+    """Quiet hours that begin, and digests that are due: apart from the sweep, which must not wait for them."""
+    settings = registry.settings
+    prices = Prices(settings.sms_segment_pence, settings.email_pence)
+    with registry.sessions.begin() as session:
+        deferral.put_off(session, now=utc_now())
+        digests.send_due(session, public_url=settings.public_url, prices=prices, now=utc_now())
+
+
 def run(registry: Registry, ended: threading.Event) -> int:
     """Tick until ``ended``. Waits while another scheduler holds the lock, or the database is away."""
     ticks = 0
+    pulse = Pulse(registry, "scheduler")
     while not ended.is_set():
         try:
             with registry.engine.connect() as held:
@@ -78,8 +96,13 @@ def run(registry: Registry, ended: threading.Event) -> int:
                     held.commit()
                     with registry.sessions.begin() as session:
                         sweep(session, registry.settings.lease_seconds)
+                    judge(registry, ticks)
+                    _defer(registry)
+                    pulse.lead()
                     if ticks % HOUSE_TICKS == 0:
                         queue.ring_now(Queue.BACK, "workers.housekeeping.keep_house", coalesce=HOUSE)
+                    if ticks % RECONCILE_TICKS == 0:
+                        queue.ring_now(Queue.BACK, "workers.reconcile.reconcile", coalesce=RECONCILE)
                     ticks += 1
                     ended.wait(TICK_SECONDS)
         except AWAY as error:

@@ -10,10 +10,12 @@ import argparse
 import os
 import select
 import signal
+import socket
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from uuid import uuid4
 
 import sqlalchemy as sa
 import structlog
@@ -32,9 +34,12 @@ __all__ = ["Sealer", "Stop", "main"]
 
 POLL_SECONDS = 0.5
 HEAD_SECONDS = 60.0
+BEAT_SECONDS = 10.0
 DRAIN_SECONDS = 60.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 5.0
 _LAST_BREATH = 0.9  # seconds from SIGTERM to the end, whatever hangs
+
+_BEAT = sa.text("SELECT heartbeat('sealer', CAST(:host AS text), CAST(:instance AS uuid), false)")
 
 log = structlog.get_logger(__name__)
 
@@ -77,6 +82,7 @@ class Sealer:
         self._engine = make_engine(url, pool_size=1, application_name="wardlink sealer")
         self._key, self._heads_dir, self._stop = key, heads_dir, stop
         self._revive, self._poll, self._head_every = revive, poll_seconds, head_seconds
+        self._instance = uuid4()
 
     def run(self) -> None:
         """Seal until asked to stop. A lost database is waited for; nothing else ends it."""
@@ -121,8 +127,12 @@ class Sealer:
                 return
         log.info("sealer.begun")
         head_due, signed = time.monotonic(), None
+        beat_due = 0.0
         while True:
             sealed = self._seal_listed(connection)
+            if time.monotonic() >= beat_due:
+                beat_due = time.monotonic() + BEAT_SECONDS
+                self._beat(connection)
             # The first head does not wait: without one, nothing vouches for anything.
             if time.monotonic() >= head_due or (sealed and not signed):
                 head_due = time.monotonic() + self._head_every
@@ -131,6 +141,14 @@ class Sealer:
                 self._seal_listed(connection)
                 self._sign(connection)
                 return
+
+    def _beat(self, connection: sa.Connection) -> None:
+        """Say that the record is being sealed; a database that does not know of it yet changes nothing."""
+        try:
+            with connection.begin():
+                connection.execute(_BEAT, {"host": socket.gethostname(), "instance": self._instance})
+        except sa.exc.ProgrammingError as error:
+            log.warning("sealer.beat_missed", reason=type(error.orig).__name__)
 
     def _drained(self, connection: sa.Connection, deadline: float) -> bool:
         while time.monotonic() < deadline:

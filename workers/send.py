@@ -6,7 +6,7 @@ from app import queue
 from app.models.ledger import BULK_LANE, URGENT_LANE
 from app.services.ledger import recovery
 from config.queues import Queue
-from workers import runtime
+from workers import post, runtime
 from workers.sending import drain as sending
 
 DRAIN_SECONDS = 30.0
@@ -31,4 +31,7 @@ def pile(lane: Queue, nth: int) -> str:
 def _drain(lanes: list[int]) -> int:
     with runtime.registry().sessions.begin() as session:
         recovery.recover(session)
-    return runtime.runner().run(sending.drain(runtime.engine(), lanes, DRAIN_SECONDS))
+    engine = runtime.engine()
+    work = sending.drain(engine, lanes, DRAIN_SECONDS)
+    # Who answers the post does not leave it for half a minute.
+    return runtime.runner().run(work if BULK_LANE in lanes else post.beside(engine, work))

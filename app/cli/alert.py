@@ -12,6 +12,7 @@ from app.cli.plain import TEXT, WORD
 from app.models.alerts import KINDS, TOPICS, URGENCIES
 from app.models.ledger import Dispatch
 from app.services import alerts, dispatch, organisations
+from app.services.budgets.allowances import Prices
 from app.services.errors import Conflict, Missing
 from messaging.types import Channel
 
@@ -89,6 +90,7 @@ def send(reference: str, token: str | None, exercise: bool) -> None:
             actor=opened.OPERATOR,
             public_url=registry.settings.public_url,
             exercise=exercise,
+            prices=Prices(registry.settings.sms_segment_pence, registry.settings.email_pence),
         )
     word = "was already sent with this token" if frozen.repeated else "is on its way"
     click.echo(f"{found.reference} {word}: {frozen.recipients:,} recipients in {frozen.batches:,} batches")

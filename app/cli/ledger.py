@@ -5,26 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import click
-import sqlalchemy as sa
 
 from app.cli import opened
 from app.cli.plain import TEXT
 from app.services import alerts
 from app.services.ledger import check as balances
+from app.services.ledger import months as ledger_months
 from app.services.ledger.check import Balance
 from config.fields import Part
 
 _COLUMNS = (
     "recipients", "accepted", "delivered", "bounced", "complained", "silent", "refused", "stopped", "erased",
-    "expired", "in_doubt", "waiting", "unaccounted",
+    "expired", "in_doubt", "waiting", "digested", "unaccounted",
 )  # fmt: skip
-_PARTITIONS = sa.text(
-    """
-    SELECT c.relname, pg_get_expr(c.relpartbound, c.oid), greatest(c.reltuples, 0)
-    FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
-    WHERE i.inhparent = CAST('deliveries' AS regclass) ORDER BY c.relname
-    """
-)
 
 
 @click.group()
@@ -44,6 +37,8 @@ def check(reference: str) -> None:
         return
     for text in table(lines):
         click.echo(text)
+    for gone in sorted({str(line.dispatch)[:13] for line in lines if line.dropped}):
+        click.echo(f"The month of {gone} is no longer kept: its figures are the batches' counters.")
     problems = [f"{line.channel}: {problem}" for line in lines for problem in line.problems]
     for problem in problems:
         click.echo(f"PROBLEM  {problem}")
@@ -70,10 +65,11 @@ def table(lines: Sequence[Balance]) -> list[str]:
     "--months", type=click.IntRange(1, 120), default=3, show_default=True, help="How far ahead to make them."
 )
 def partitions(months: int) -> None:
-    """Make the ledger's partitions of the months ahead, and list all."""
+    """Make the ledger's partitions of the months ahead, and list all: name, first day, rows and size."""
     with opened.registry(Part.WORKER) as registry, registry.sessions.begin() as session:
-        made = session.execute(sa.text("SELECT ledger_make_partitions(:n)"), {"n": months}).scalar_one()
-        rows = session.execute(_PARTITIONS).all()
-    for name, bounds, about in rows:
-        click.echo(f"{name:<20} about {int(about):>12,} rows  {bounds}")
-    click.echo(f"{made} made, {len(rows)} in all")
+        made = ledger_months.make(session, months)
+        found = ledger_months.partitions(session)
+    for one in found:
+        begins = f"from {one.begins:%Y-%m-%d}" if one.begins else "all other times"
+        click.echo(f"{one.name:<20} {begins:<15} about {one.rows:>13,} rows {one.bytes / 1e6:>12,.1f} MB")
+    click.echo(f"{made} made, {len(found)} in all")

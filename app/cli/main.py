@@ -6,7 +6,25 @@ from importlib import metadata
 
 import click
 
-from app.cli import alert, audit, db, ledger, london, sandbox, services, settings, staff, team, ward
+from app.cli import (
+    alarms,
+    alert,
+    audit,
+    brake,
+    db,
+    dispatch,
+    ledger,
+    london,
+    organisation,
+    preferences,
+    provider,
+    sandbox,
+    services,
+    settings,
+    staff,
+    team,
+    ward,
+)
 from app.cli.plain import PlainGroup
 
 
@@ -38,11 +56,17 @@ def main() -> None:
 
 
 for command in (
+    alarms.alarms_,
     alert.alert,
     audit.audit,
+    brake.brake,
     db.db,
+    dispatch.dispatch,
     ledger.ledger,
     london.london,
+    organisation.organisation,
+    preferences.preferences,
+    provider.provider,
     sandbox.sandbox,
     services.services,
     settings.settings,

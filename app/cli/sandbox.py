@@ -37,8 +37,16 @@ class Rate(PlainText):
 @click.option("--sender", type=Rate(200), multiple=True, help="SENDER=RATE in segments per second.")
 @click.option("--delivery-delay", type=Seconds(0, 3600), default=0.2, show_default=True, help="Seconds.")
 @click.option("--receipts/--no-receipts", default=True, help="Whether it reports what became of messages.")
+@click.option(
+    "--second", is_flag=True, help="With the second providers: Twilio account, mail server, Notify."
+)
 def sandbox(
-    port: int | None, state: Path | None, sender: tuple[str, ...], delivery_delay: float, receipts: bool
+    port: int | None,
+    state: Path | None,
+    sender: tuple[str, ...],
+    delivery_delay: float,
+    receipts: bool,
+    second: bool,
 ) -> None:
     """Stand in for Twilio and SendGrid on this machine, with an inbox to look at, until Ctrl-C.
 
@@ -57,6 +65,7 @@ def sandbox(
         f"--delivery-delay={delivery_delay}",
         f"--receipts={'on' if receipts else 'off'}",
         *(f"--sender={one}" for one in sender),
+        *["--second"] * second,
     ]
     for name, value in (
         ("account-sid", settings.twilio_account_sid),

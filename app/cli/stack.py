@@ -93,6 +93,19 @@ class Child:
         return self.log.read_text(errors="replace")[-2_000:] if self.log.exists() else ""
 
 
+def second_environ(info: Mapping[str, Any]) -> dict[str, str]:
+    """The settings that make a sandbox's second providers ours; ``info``: what it says of itself."""
+    return {
+        "TWILIO_2_ACCOUNT_SID": info["second_account_sid"],
+        "TWILIO_2_AUTH_TOKEN": info["second_auth_token"],
+        "SMTP_URL": info["smtp_url"],
+        "NOTIFY_BASE_URL": info["base_url"],
+        "NOTIFY_API_KEY": info["notify_key"],
+        "NOTIFY_SMS_TEMPLATE": info["notify_sms_template"],
+        "NOTIFY_EMAIL_TEMPLATE": info["notify_email_template"],
+    }
+
+
 @dataclass(slots=True)
 class SandboxHandle:
     """The sandbox as a process, with its control room."""
@@ -142,7 +155,7 @@ class SandboxHandle:
             "SENDGRID_BASE_URL": self.url,
             "SENDGRID_API_KEY": self.info["sendgrid_key"],
             "SENDGRID_WEBHOOK_KEY": self.info["event_webhook_public_key"],
-        }
+        } | (second_environ(self.info) if "smtp_url" in self.info else {})
 
 
 @dataclass(slots=True)
@@ -177,8 +190,11 @@ class Stack:
         """One of WORKERS."""
         return self.run(name or kind, WORKERS[kind], **environ)
 
-    def sandbox(self, site: str, *flags: str, port: int = 0) -> SandboxHandle:
-        """The provider sandbox, reporting to the webhooks of ``site``; ready when this returns."""
+    def sandbox(self, site: str, *flags: str, port: int = 0, second: bool = False) -> SandboxHandle:
+        """The provider sandbox, reporting to the webhooks of ``site``; ready when this returns.
+
+        ``second``: with the second providers, and the settings that make them ours.
+        """
         state = self.folder / "sandbox"
         (state / "sandbox.json").unlink(missing_ok=True)
         state.mkdir(parents=True, exist_ok=True)
@@ -187,7 +203,7 @@ class Stack:
             [
                 "messaging.sandbox", "--state", str(state), "--port", str(port),
                 "--events-url", f"{site}/hooks/sendgrid/events", "--inbound-url", f"{site}/hooks/twilio/inbound",
-                *flags,
+                *flags, *["--second"] * second,
             ],
         )  # fmt: skip
         self.ready(child, (state / "sandbox.json").exists)

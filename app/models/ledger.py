@@ -6,7 +6,7 @@ delivery is (dispatch, batch, ordinal), known at the freeze; ordinals count from
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -28,7 +28,8 @@ class Dispatch(Base):
     __tablename__ = "dispatches"
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
-    alert_id: Mapped[UUID] = mapped_column(sa.ForeignKey("alerts.id"), index=True)
+    # None: a digest, of the alerts that its items name.
+    alert_id: Mapped[UUID | None] = mapped_column(sa.ForeignKey("alerts.id"), index=True)
     controller_id: Mapped[UUID] = mapped_column(sa.ForeignKey("organisations.id"), index=True)
     send_token: Mapped[str] = mapped_column(unique=True)  # a double click is one dispatch
     urgency: Mapped[str]
@@ -37,6 +38,7 @@ class Dispatch(Base):
     exercise: Mapped[bool] = mapped_column(server_default=sa.false())
     state: Mapped[str] = mapped_column(server_default="running")
     recipients: Mapped[int]
+    digested: Mapped[int] = mapped_column(sa.Integer, server_default="0")  # of these, in digests
     not_before: Mapped[datetime]
     expires_at: Mapped[datetime]
     frozen_at: Mapped[datetime] = mapped_column(server_default=sa.func.now())
@@ -44,7 +46,7 @@ class Dispatch(Base):
     finished_at: Mapped[datetime | None]
 
     __table_args__ = (
-        sa.CheckConstraint("state IN ('running', 'stopped', 'done')", name="state"),
+        sa.CheckConstraint("state IN ('running', 'paused', 'stopped', 'done')", name="state"),
         sa.Index("ix_dispatches_open", "id", postgresql_where=sa.text("finished_at IS NULL")),
     )
 
@@ -83,6 +85,10 @@ class Batch(Base):
     reserved_segments: Mapped[int]
     not_before: Mapped[datetime]
     expires_at: Mapped[datetime]
+    # The quiet hours that all of them share, on London's clock, and when they begin next: not to be sent then.
+    quiet_from: Mapped[int | None] = mapped_column(sa.SmallInteger)
+    quiet_until: Mapped[int | None] = mapped_column(sa.SmallInteger)
+    not_after: Mapped[datetime | None]
     state: Mapped[str] = mapped_column(server_default="waiting")
     tries: Mapped[int] = mapped_column(sa.SmallInteger, server_default="0")
     lease_token: Mapped[UUID | None]
@@ -99,14 +105,35 @@ class Batch(Base):
     in_doubt: Mapped[int] = mapped_column(sa.SmallInteger, server_default="0")
 
     __table_args__ = (
-        sa.CheckConstraint("state IN ('waiting', 'claimed', 'done')", name="state"),
-        sa.CheckConstraint("size BETWEEN 1 AND 1000 AND size = cardinality(contact_ids)", name="size"),
+        sa.CheckConstraint("state IN ('waiting', 'paused', 'claimed', 'done')", name="state"),
+        # Once its month has gone from the ledger a batch keeps its counters and nobody's id.
+        sa.CheckConstraint(
+            "size BETWEEN 1 AND 1000 AND (cardinality(contact_ids) = size "
+            "OR cardinality(contact_ids) = 0 AND state = 'done')",
+            name="size",
+        ),
         # Fair between dispatches: the first batch of each goes before the second of any.
         sa.Index(
             "ix_batches_waiting", "lane", "n", "dispatch_id", postgresql_where=sa.text("state = 'waiting'")
         ),
+        # Out of the way of those that may be claimed.
+        sa.Index(
+            "ix_batches_paused", "dispatch_id", "expires_at", postgresql_where=sa.text("state = 'paused'")
+        ),
+        sa.Index(
+            "ix_batches_not_after",
+            "not_after",
+            postgresql_where=sa.text("state = 'waiting' AND not_after IS NOT NULL"),
+        ),
         sa.Index("ix_batches_claimed", "lease_until", postgresql_where=sa.text("state = 'claimed'")),
         sa.Index("ix_batches_open", "dispatch_id", postgresql_where=sa.text("state <> 'done'")),
+        sa.Index("ix_batches_in_doubt", "dispatch_id", "n", postgresql_where=sa.text("in_doubt > 0")),
+        sa.Index(
+            "ix_batches_silent",
+            "dispatch_id",
+            "n",
+            postgresql_where=sa.text("channel = 'sms' AND accepted > 0"),
+        ),
         {"postgresql_with": {"fillfactor": 70}},
     )
 
@@ -132,20 +159,26 @@ class Attempt(Base):
     provider_ref: Mapped[str | None]
     reason: Mapped[str] = mapped_column(server_default="")
     lease_token: Mapped[UUID]
+    # Of its calls: which share the provider failed. NULL: it says nothing about the provider.
+    failed_percent: Mapped[int | None] = mapped_column(sa.SmallInteger)
+    ask_at: Mapped[datetime | None]  # in doubt: when to ask the provider again; NULL: as soon as it may know
 
     __table_args__ = (
         sa.ForeignKeyConstraint(["dispatch_id", "batch_n"], ["batches.dispatch_id", "batches.n"]),
         sa.CheckConstraint("outcome IN ('taken', 'not_taken', 'in_doubt', 'refused')", name="outcome"),
         sa.CheckConstraint("(closed_at IS NULL) = (outcome IS NULL)", name="closed"),
         sa.Index("ix_attempts_open", "dispatch_id", "batch_n", postgresql_where=sa.text("closed_at IS NULL")),
+        sa.Index(
+            "ix_attempts_closed", "provider", "closed_at", postgresql_where=sa.text("closed_at IS NOT NULL")
+        ),
+        sa.Index("ix_attempts_doubt", "opened_at", postgresql_where=sa.text("outcome = 'in_doubt'")),
     )
 
 
 class Delivery(Base):
     """One recipient of a dispatch. No foreign keys: they would cost two thirds of the speed.
 
-    Partitioned by dispatch id, a UUIDv7 and so by time; partitions are made by migrations and
-    ``ledger partitions``.
+    Partitioned by dispatch id, a UUIDv7 and so by time; months are made ahead and dropped by housekeeping.
     """
 
     __tablename__ = "deliveries"
@@ -165,3 +198,15 @@ class Delivery(Base):
         sa.Index("ix_deliveries_named", "contact_id", postgresql_where=sa.text("provider_ref IS NOT NULL")),
         {"postgresql_partition_by": "RANGE (dispatch_id)"},
     )
+
+
+class LedgerDropped(Base):
+    """A month of the ledger that was dropped: dispatches of ``low`` to before ``high`` have only their counters."""
+
+    __tablename__ = "ledger_dropped"
+
+    low: Mapped[UUID] = mapped_column(primary_key=True)
+    high: Mapped[UUID]
+    month: Mapped[date]
+    dropped_at: Mapped[datetime] = mapped_column(server_default=sa.func.now())
+    emptied_at: Mapped[datetime | None]  # attempts and ids in batches have gone too

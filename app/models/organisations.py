@@ -46,9 +46,12 @@ class Sender(Base):
     lane: Mapped[str]  # urgent | bulk
     segments_per_second: Mapped[float] = mapped_column(sa.Double, server_default="10")
     active: Mapped[bool] = mapped_column(server_default=sa.true())
+    # Texts: the number on another account that stands in while this one's provider is down.
+    fallback_sender_id: Mapped[int | None] = mapped_column(sa.ForeignKey("senders.id"))
 
     __table_args__ = (
         sa.UniqueConstraint("channel", "address", "lane"),
+        sa.CheckConstraint("fallback_sender_id <> id", name="fallback"),
         sa.CheckConstraint("channel IN ('email', 'sms')", name="channel"),
         sa.CheckConstraint("kind IN ('two-way', 'alphanumeric', 'email')", name="kind"),
         sa.CheckConstraint("lane IN ('urgent', 'bulk')", name="lane"),

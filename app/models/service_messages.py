@@ -10,7 +10,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db import Base, EncryptedText, new_id
 
-KINDS = ("confirm", "manage", "invitation", "help", "reply-receipt", "reply-answer")
+KINDS = ("confirm", "manage", "invitation", "help", "reply-receipt", "reply-answer", "alarm")
 
 
 class ServiceMessage(Base):
@@ -50,5 +50,9 @@ class ServiceMessage(Base):
             "state IN ('waiting', 'sending', 'sent', 'refused', 'in_doubt', 'expired')", name="state"
         ),
         sa.Index("ix_service_messages_waiting", "not_before", postgresql_where=sa.text("state = 'waiting'")),
+        sa.Index("ix_service_messages_alarms", "created_at", postgresql_where=sa.text("kind = 'alarm'")),
         sa.Index("ix_service_messages_sending", "opened_at", postgresql_where=sa.text("state = 'sending'")),
+        sa.Index(
+            "ix_service_messages_named", "provider_ref", postgresql_where=sa.text("provider_ref IS NOT NULL")
+        ),
     )

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from app.audit import record as audit
 from app.db import new_id
 from app.models.alerts import Alert
-from app.models.ledger import Batch, Delivery, Dispatch
+from app.models.ledger import Attempt, Batch, Delivery, Dispatch
 from app.models.organisations import Organisation, Sender
 from app.models.people import ContactPoint
 from app.models.replies import Reply, ReplyMessage
@@ -200,8 +200,18 @@ def _number(session: Session, contact_id: int, dispatch: UUID | None) -> int | N
     """The number that the alert came from, so that the answer stands below it in their phone."""
     return session.scalar(
         sa.select(Sender.id)
-        .join(Batch, Batch.sender_id == Sender.id)
-        .join(Delivery, sa.and_(Delivery.dispatch_id == Batch.dispatch_id, Delivery.batch_n == Batch.n))
+        .select_from(Delivery)
+        .join(Batch, sa.and_(Batch.dispatch_id == Delivery.dispatch_id, Batch.n == Delivery.batch_n))
+        .outerjoin(
+            Attempt,
+            sa.and_(
+                Attempt.dispatch_id == Delivery.dispatch_id,
+                Attempt.batch_n == Delivery.batch_n,
+                Attempt.n == Delivery.attempt_n,
+            ),
+        )
+        # The number that stood in for the batch's own, if another one did.
+        .join(Sender, Sender.id == sa.func.coalesce(Attempt.sender_id, Batch.sender_id))
         .where(
             Delivery.dispatch_id == dispatch,
             Delivery.contact_id == contact_id,

@@ -12,10 +12,13 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from app.audit import record as audit
+from app.db import utc_now
 from app.models.alerts import Alert
-from app.models.ledger import Dispatch
-from app.services import alerts, audience, dispatch, previews, staff
+from app.models.ledger import BULK_LANE, Dispatch
+from app.services import alerts, audience, deferral, dispatch, previews, staff
 from app.services.alerts import Words
+from app.services.budgets import allowances
+from app.services.budgets.allowances import USUAL_PRICES, Allowance, Prices
 from app.services.errors import Conflict
 from app.services.previews import Preview
 from app.services.staff import Officer
@@ -31,6 +34,7 @@ class Weight:
     people: dict[str, int]
     segments: int
     pence: Decimal
+    waits: deferral.Forecast  # of these people, who does not get it now
 
     @property
     def pounds(self) -> Decimal:
@@ -91,14 +95,35 @@ def discard(session: Session, who: Officer, alert_id: UUID, *, actor: audit.Acto
     alerts.discard(session, alert, actor=actor)
 
 
-def weigh(session: Session, alert: Alert, shown: Sequence[Preview], *, segment_pence: Decimal) -> Weight:
+def weigh(
+    session: Session,
+    alert: Alert,
+    shown: Sequence[Preview],
+    *,
+    segment_pence: Decimal,
+    now: datetime | None = None,
+) -> Weight:
     """How many it would reach now, and what that would cost at most. Invalid for an area that is no more."""
     who = audience.parse(
         alert.audience, controller=alert.controller_id, topic=alert.topic, channels=alert.channels
     )
     people = audience.count(session, who)
     segments = max((one.segments.segments for one in shown if one.segments), default=0)
-    return Weight(people, segments, people.get(Channel.SMS, 0) * segments * segment_pence)
+    waits = deferral.Forecast()
+    if dispatch.lane_of(alert) == BULK_LANE:
+        starts = now or utc_now()
+        waits = deferral.forecast(session, who, starts=starts, expires_at=dispatch.expiry(alert, starts))
+    return Weight(people, segments, people.get(Channel.SMS, 0) * segments * segment_pence, waits)
+
+
+def allowance(
+    session: Session, who: Officer, weight: Weight, prices: Prices, *, now: datetime
+) -> tuple[list[Allowance], list[Allowance]]:
+    """What the organisation may still send today and this month, and those limits that this would go over."""
+    phones = weight.people.get(Channel.SMS, 0)
+    wanted = allowances.load(weight.people.get(Channel.EMAIL, 0), phones * weight.segments, prices)
+    found = allowances.allowances(session, who.organisation_id, allowances.day_of(now))
+    return found, allowances.tight(wanted, found)
 
 
 def count_text(
@@ -140,11 +165,12 @@ def send(
     public_url: str,
     actor: audit.Actor,
     now: datetime,
+    prices: Prices = USUAL_PRICES,
 ) -> Sent:
     """Send an alert once: for real, and before that once as an exercise. ``seen``: its ``changed_at`` on the preview.
 
     A second click, a page that was loaded again and a colleague's page send nothing. Raises Missing, Invalid, or
-    Conflict when it was changed since it was looked at.
+    Conflict when it was changed since it was looked at, or is more than the organisation may send.
     """
     own(session, who, alert_id)
     locked = sa.select(Alert).where(Alert.id == alert_id).with_for_update()
@@ -159,7 +185,14 @@ def send(
         raise Conflict("Somebody has changed this alert since you looked at it. Look at it again.")
     staff.require_areas(session, who, alert.audience.get("areas", []))
     frozen = dispatch.send(
-        session, alert_id, token=token, actor=actor, public_url=public_url, exercise=exercise, now=now
+        session,
+        alert_id,
+        token=token,
+        actor=actor,
+        public_url=public_url,
+        exercise=exercise,
+        prices=prices,
+        now=now,
     )
     return Sent(frozen.id, again=frozen.repeated)
 

@@ -18,16 +18,16 @@ from app import queue
 from app.audit import record as audit
 from app.db import new_id, utc_now
 from app.models.alerts import Alert
-from app.models.ledger import BATCH_SIZE, BULK_LANE, URGENT_LANE, Dispatch, DispatchContent
+from app.models.ledger import BULK_LANE, URGENT_LANE, Dispatch, DispatchContent
 from app.models.organisations import Sender, SenderController
-from app.services import audience, published, rendering
+from app.services import audience, freeze, pausing, published, rendering
+from app.services.budgets import reserving
+from app.services.budgets.allowances import USUAL_PRICES, Prices
 from app.services.errors import Conflict, Invalid, Missing
 from config.queues import Queue
 from messaging.types import Channel
 
 LIFETIME = {"risk-to-life": timedelta(hours=6), "urgent": timedelta(hours=12), "routine": timedelta(days=2)}
-# Small enough that one sender's texts do not hold a lease for minutes.
-SMS_BATCH = 500
 MOST_RINGS = 8
 
 
@@ -38,46 +38,8 @@ class Frozen:
     id: UUID
     recipients: int
     batches: int
+    digested: int = 0  # of the recipients, those who get it in a digest
     repeated: bool = False
-
-
-_FREEZE = sa.text(
-    audience.RECIPIENTS
-    + """
-    , pool AS (
-        SELECT id, channel, kind,
-            row_number() OVER (PARTITION BY channel ORDER BY id) - 1 AS turn,
-            count(*) OVER (PARTITION BY channel) AS senders
-        FROM senders WHERE id = ANY(CAST(:senders AS int[]))
-    ), placed AS (
-        SELECT r.id, r.channel, pool.id AS sender_id, pool.kind,
-            row_number() OVER (PARTITION BY pool.id ORDER BY r.id) - 1 AS place
-        FROM recipients r
-        -- The same person hears from the same number, so that STOP and replies make sense.
-        JOIN pool ON pool.channel = r.channel AND pool.turn = r.id % pool.senders
-    ), grouped AS (
-        SELECT channel, sender_id, kind,
-            place / CASE channel WHEN 'sms' THEN :sms_batch ELSE :batch END AS chunk,
-            array_agg(id ORDER BY id) AS ids, count(*) AS size
-        FROM placed GROUP BY 1, 2, 3, 4
-    )
-    INSERT INTO batches (dispatch_id, n, channel, language, controller_id, sender_id, lane, urgency, exercise,
-        contact_ids, size, reserved_segments, not_before, expires_at)
-    SELECT :dispatch, row_number() OVER (ORDER BY chunk, channel, sender_id) - 1, channel, :language, :controller,
-        sender_id, :lane, :urgency, :exercise, ids, size,
-        CASE channel WHEN 'sms' THEN size * CASE kind WHEN 'two-way' THEN :segments_two_way ELSE :segments_one_way END
-            ELSE 0 END,
-        :not_before, :expires_at
-    FROM grouped
-    """
-)
-_SUMS = sa.text(
-    """
-    SELECT count(*), coalesce(sum(size), 0),
-        (SELECT count(DISTINCT id) FROM batches x, unnest(x.contact_ids) AS id WHERE x.dispatch_id = :dispatch)
-    FROM batches WHERE dispatch_id = :dispatch
-    """
-)
 
 
 def send(
@@ -88,12 +50,14 @@ def send(
     actor: audit.Actor,
     public_url: str,
     exercise: bool = False,
+    prices: Prices = USUAL_PRICES,
     not_before: datetime | None = None,
     now: datetime | None = None,
 ) -> Frozen:
     """Freeze one dispatch of an alert and ring for it after the commit.
 
-    Raises Missing, Invalid (unknown area, no sender) or Conflict (the frozen batches do not add up).
+    Raises Missing, Invalid (unknown area, no sender) or Conflict (the frozen batches do not add up, or they are more
+    than the organisation may send or spend).
     """
     now = now or utc_now()
     if not 8 <= len(token) <= 100 or not token.isprintable():
@@ -112,10 +76,7 @@ def send(
     audience.require_known(session, who)
     lane = lane_of(alert)
     senders = choose_senders(session, alert)
-    expires_at = min(
-        alert.expires_at or datetime.max.replace(tzinfo=now.tzinfo),
-        (not_before or now) + LIFETIME[alert.urgency],
-    )
+    expires_at = expiry(alert, not_before or now)
     if expires_at <= max(now, not_before or now):
         raise Invalid("expires_at", "This alert has expired: give it a later end.")
     dispatch = Dispatch(
@@ -135,43 +96,32 @@ def send(
     session.flush()
     segments = _render(session, alert, dispatch, senders, public_url)
     session.flush()
-    session.execute(
-        _FREEZE,
-        who.parameters()
-        | {
-            "senders": [s.id for s in senders],
-            "sms_batch": SMS_BATCH,
-            "batch": BATCH_SIZE,
-            "dispatch": dispatch.id,
-            "language": alert.language,
-            "lane": lane,
-            "urgency": alert.urgency,
-            "exercise": exercise,
-            "segments_two_way": segments["two-way"],
-            "segments_one_way": segments["alphanumeric"],
-            "not_before": dispatch.not_before,
-            "expires_at": expires_at,
-        },
+    counted = freeze.freeze(
+        session, dispatch, who, senders=senders, language=alert.language, segments=segments
     )
-    batches, total, distinct = session.execute(_SUMS, {"dispatch": dispatch.id}).one()
-    if total != distinct:
-        raise Conflict("The frozen batches hold somebody twice: nothing was sent.")
-    dispatch.recipients = total
+    dispatch.recipients, dispatch.digested = counted.recipients, counted.digested
     if alert.state != "sent":  # what was sent before stays as it was
         alert.state, alert.changed_at = "sent", now
     if not exercise:
         published.publish(session, alert, now=dispatch.not_before)
+    reserving.reserve(session, dispatch, prices)
     audit.record(
         session,
         event="alert:send",
         subject=f"alert:{alert.id}",
         actor=actor,
         organisation=alert.controller_id,
-        detail={"dispatch": str(dispatch.id), "recipients": total, "batches": batches, "exercise": exercise},
+        detail={
+            "dispatch": str(dispatch.id),
+            "recipients": counted.recipients,
+            "batches": counted.batches,
+            "digested": counted.digested,
+            "exercise": exercise,
+        },
     )
     session.flush()
-    _ring(session, lane, min(batches, MOST_RINGS))
-    return Frozen(dispatch.id, total, batches)
+    _ring(session, lane, min(counted.batches, MOST_RINGS))
+    return Frozen(dispatch.id, counted.recipients, counted.batches, counted.digested)
 
 
 def _ring(session: Session, lane: int, times: int) -> None:
@@ -184,8 +134,15 @@ def _ring(session: Session, lane: int, times: int) -> None:
 
 
 def _as_sent(session: Session, dispatch: Dispatch) -> Frozen:
-    batches = session.execute(_SUMS, {"dispatch": dispatch.id}).one()[0]
-    return Frozen(dispatch.id, dispatch.recipients, batches, repeated=True)
+    batches = freeze.counted(session, dispatch.id).batches
+    return Frozen(dispatch.id, dispatch.recipients, batches, dispatch.digested, repeated=True)
+
+
+def expiry(alert: Alert, starts: datetime) -> datetime:
+    """When a dispatch that begins then is over: what has not left by then never will."""
+    return min(
+        alert.expires_at or datetime.max.replace(tzinfo=starts.tzinfo), starts + LIFETIME[alert.urgency]
+    )
 
 
 def lane_of(alert: Alert) -> int:
@@ -243,26 +200,29 @@ def _render(
     return segments
 
 
+_STOP_ITEMS = sa.text(
+    "UPDATE digest_items SET state = 'stopped', settled_at = now() WHERE dispatch_id = :d AND state = 'waiting'"
+)
+
+
 def stop(session: Session, dispatch_id: UUID, *, actor: audit.Actor, why: str) -> None:
-    """Stop a dispatch within one batch or window. Those not yet sent to end as *stopped*."""
+    """Stop a dispatch within one batch or window. Those not yet sent to end as *stopped*, as do those who wait
+    for a digest, even when everything else has left.
+    """
     if not why.strip() or len(why) > 500:
         raise Invalid("why", "Say in up to 500 characters why it is stopped.")
     dispatch = session.get(Dispatch, dispatch_id, with_for_update=True)
     if dispatch is None:
         raise Missing("There is no such dispatch.")
-    if dispatch.finished_at is not None:
+    waiting = session.execute(_STOP_ITEMS, {"d": dispatch_id}).rowcount  # type: ignore[attr-defined]
+    if dispatch.finished_at is not None and not waiting:
         raise Conflict("This dispatch has already finished.")
     if dispatch.state == "stopped":
         return
     dispatch.state = "stopped"
     dispatch.stopped_at = utc_now()
     session.flush()
-    session.execute(
-        sa.text(
-            "UPDATE batches SET not_before = least(not_before, now()) WHERE dispatch_id = :d AND state = 'waiting'"
-        ),
-        {"d": dispatch_id},
-    )
+    pausing.hasten(session, dispatch_id)
     audit.record(
         session,
         event="dispatch:stop",

@@ -20,7 +20,7 @@ from app.db import utc_now
 from app.models.consent import Suppression
 from app.models.organisations import Organisation, Sender, SenderController
 from app.models.people import ContactPoint
-from app.services import answers, consent, limits, people, post, receiving
+from app.services import answers, consent, limits, people, post, receiving, stand_ins
 from app.services.errors import Invalid
 from messaging.types import Channel, InboundSms, Keyword
 
@@ -72,7 +72,7 @@ def receive(
     if message.keyword is Keyword.STOP:
         stop(session, sender.id, digest)
     elif message.keyword is Keyword.START:
-        start(session, sender.id, digest)
+        start(session, sender.id, digest, sent_at=message.sent_at)
     elif message.keyword is Keyword.HELP:
         if reckoning is not None:
             _help(session, message.sender, sender, digest, reckoning, now)
@@ -174,7 +174,8 @@ def _controllers(session: Session, sender_id: int) -> list[UUID]:
         session.scalars(
             sa.select(SenderController.organisation_id)
             .join(Sender, Sender.id == SenderController.sender_id)
-            .where(Sender.address == _address(sender_id))
+            # A number that stands in for another speaks for all who write from that one.
+            .where(stand_ins.speaking_from(_address(sender_id)))
             .distinct()
         )
     )
@@ -218,8 +219,11 @@ def stop(session: Session, sender_id: int, digest: bytes) -> None:
             )
 
 
-def start(session: Session, sender_id: int, digest: bytes) -> None:
-    """START undoes what STOP to the same number did, and only that."""
+def start(session: Session, sender_id: int, digest: bytes, *, sent_at: datetime | None = None) -> None:
+    """START undoes what STOP to the same number did, and only that.
+
+    ``sent_at``: of one that comes late; what was stopped since stays so.
+    """
     lifted = session.execute(
         sa.update(Suppression)
         .where(
@@ -228,6 +232,7 @@ def start(session: Session, sender_id: int, digest: bytes) -> None:
             Suppression.sender_id.in_(sa.select(Sender.id).where(Sender.address == _address(sender_id))),
             Suppression.reason.in_(("stop", "provider")),
             Suppression.lifted_at.is_(None),
+            sa.true() if sent_at is None else Suppression.created_at < sent_at,
         )
         .values(lifted_at=sa.func.now())
         .returning(Suppression.controller_id)

@@ -86,6 +86,34 @@ def used(session: Session, limit: Limit, *, now: datetime) -> int:
     return found.scalar_one_or_none() or 0
 
 
+_ANY_USED = sa.text(
+    """
+    SELECT r.nth FROM unnest(CAST(:nths AS int[]), CAST(:scopes AS text[]), CAST(:keys AS bytea[]),
+        CAST(:windows AS timestamptz[])) AS r(nth, scope, key, "window")
+    JOIN rate_counters c USING (scope, key, "window")
+    """
+)
+
+
+def any_used(session: Session, limits: Sequence[Limit], *, at: Sequence[Sequence[datetime]]) -> list[bool]:
+    """Whether each limit has seen anything in the windows of its moments: one query for all."""
+    places = [
+        (nth, _place(limit, moment))
+        for nth, (limit, moments) in enumerate(zip(limits, at, strict=True))
+        for moment in moments
+    ]
+    found: set[int] = set()
+    if places:
+        values = {
+            "nths": [nth for nth, _ in places],
+            "scopes": [scope for _, (scope, _, _) in places],
+            "keys": [key for _, (_, key, _) in places],
+            "windows": [window for _, (_, _, window) in places],
+        }
+        found.update(session.scalars(_ANY_USED, values))
+    return [nth in found for nth in range(len(limits))]
+
+
 def _place(limit: Limit, now: datetime) -> _Place:
     """The counter's key. The length is part of it: at midnight an hour's window ends when a day's does."""
     seconds = int(limit.per.total_seconds())

@@ -24,7 +24,7 @@ from app.models.organisations import Organisation, Sender, SenderController
 from app.models.people import ContactPoint
 from app.models.replies import Reply, ReplyMessage
 from app.models.teams import Team
-from app.services import limits, people, published
+from app.services import limits, people, published, stand_ins
 from app.services.errors import Invalid, Missing, TooMany
 from messaging import phone
 from messaging.types import Channel, InboundSms
@@ -167,7 +167,9 @@ _LAST = sa.text(
     SELECT d.dispatch_id
     FROM deliveries d
     JOIN batches b ON b.dispatch_id = d.dispatch_id AND b.n = d.batch_n
-    JOIN senders s ON s.id = b.sender_id
+    LEFT JOIN attempts a ON a.dispatch_id = d.dispatch_id AND a.batch_n = d.batch_n AND a.n = d.attempt_n
+    -- The number that stood in for the batch's own, if another one did.
+    JOIN senders s ON s.id = coalesce(a.sender_id, b.sender_id)
     WHERE d.contact_id = :contact AND d.provider_ref IS NOT NULL AND b.channel = 'sms' AND s.address = :address
     ORDER BY d.dispatch_id DESC LIMIT 1
     """
@@ -191,7 +193,7 @@ def _controller(session: Session, address: str, last: Dispatch | None) -> UUID |
         .where(
             sa.exists()
             .where(SenderController.organisation_id == Organisation.id)
-            .where(Sender.id == SenderController.sender_id, Sender.address == address)
+            .where(Sender.id == SenderController.sender_id, stand_ins.speaking_from(address))
         )
         .order_by(Organisation.name, Organisation.id)
     ).all()

@@ -27,6 +27,7 @@ class Progress:
     excluded: int  # refused, stopped, erased or expired
     in_doubt: int
     finished: bool
+    later: int = 0  # of those left, who wait for their quiet hours to end or for room in their week
 
     @property
     def left(self) -> int:
@@ -41,7 +42,9 @@ _PROGRESS = sa.text(
     """
     SELECT d.id, b.channel, sum(b.size), sum(b.accepted + b.delivered + b.bounced + b.complained), sum(b.delivered),
         sum(b.bounced + b.complained), sum(b.refused + b.stopped + b.erased + b.expired), sum(b.in_doubt),
-        d.finished_at IS NOT NULL
+        d.finished_at IS NOT NULL,
+        -- What is tried again after a refusal comes back sooner.
+        coalesce(sum(b.size) FILTER (WHERE b.state = 'waiting' AND b.not_before > now() + interval '10 minutes'), 0)
     FROM dispatches d JOIN batches b ON b.dispatch_id = d.id
     WHERE d.id = ANY(CAST(:dispatches AS uuid[]))
     GROUP BY d.id, b.channel ORDER BY d.id, b.channel
@@ -62,11 +65,12 @@ def progress(session: Session, dispatches: list[UUID]) -> list[Progress]:
             excluded=int(excluded),
             in_doubt=int(in_doubt),
             finished=finished,
+            later=int(later),
         )
-        for dispatch, channel, recipients, accepted, delivered, failed, excluded, in_doubt, finished in session.execute(
-            _PROGRESS, {"dispatches": dispatches}
-        )
-    ]
+        for (
+            dispatch, channel, recipients, accepted, delivered, failed, excluded, in_doubt, finished, later
+        ) in session.execute(_PROGRESS, {"dispatches": dispatches})
+    ]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,25 +88,32 @@ class Sending:
     frozen_at: datetime
     stopped_at: datetime | None
     finished_at: datetime | None
+    digested: int = 0  # of the recipients, who gets it in a digest
+    digests_open: bool = False  # and whether somebody still waits for one
+    expires_at: datetime | None = None
 
     @property
-    def phase(self) -> Literal["sending", "stopping", "stopped", "finished"]:
+    def phase(self) -> Literal["sending", "paused", "stopping", "stopped", "finished"]:
         """What somebody who watches wants to know; receipts may still come in any of them."""
         if self.finished_at is None:
+            if self.state == "paused":
+                return "paused"
             return "stopping" if self.state == "stopped" else "sending"
         return "stopped" if self.state == "stopped" else "finished"
 
 
 _SENDING = """
     SELECT d.id, a.id, a.reference, a.headline, a.restricted, d.exercise, d.state, d.recipients, d.frozen_at,
-        d.stopped_at, d.finished_at
+        d.stopped_at, d.finished_at, d.digested, d.digested > 0 AND EXISTS (
+            SELECT 1 FROM digest_items i WHERE i.dispatch_id = d.id AND i.state = 'waiting'), d.expires_at
     FROM dispatches d JOIN alerts a ON a.id = d.alert_id
 """
 _ONE = sa.text(_SENDING + "WHERE d.id = :dispatch AND d.controller_id = :controller")
 _LATEST = sa.text(
     f"""
     SELECT DISTINCT ON (x.alert) x.* FROM ({_SENDING} WHERE d.alert_id = ANY(CAST(:alerts AS uuid[])))
-        AS x(id, alert, reference, headline, restricted, exercise, state, recipients, frozen_at, stopped_at, finished_at)
+        AS x(id, alert, reference, headline, restricted, exercise, state, recipients, frozen_at, stopped_at,
+            finished_at, digested, digests_open, expires_at)
     ORDER BY x.alert, x.id DESC
     """
 )

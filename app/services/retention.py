@@ -66,6 +66,7 @@ class _Kept(NamedTuple):
 _NOW = timedelta(0)
 # "It was not me" is read the morning after, and must still be taken.
 CONFIRMATIONS_KEPT = timedelta(days=7)
+SENDS_KEPT = timedelta(days=8)  # no weekly cap reaches further back
 _TABLES = (
     # What nobody confirmed in seven days; a sign-up takes its confirmations with it.
     _Kept("signups", "id", "expires_at", _NOW, True),
@@ -75,12 +76,35 @@ _TABLES = (
     _Kept("web_sessions", "digest", "expires_at", _NOW, False),
     _Kept("staff_invitations", "digest", "expires_at", INVITATIONS_KEPT, False),
     _Kept("service_messages", "id", "created_at", SERVICE_MESSAGES_KEPT, True),
+    _Kept("contact_sends", "contact_id, at, dispatch_id", "at", SENDS_KEPT, False),
 )
+
+# They go with the month of the ledger that their dispatches lie in.
+_DIGEST_ITEMS = sa.text(
+    """
+    DELETE FROM digest_items WHERE (dispatch_id, contact_id) IN (
+        SELECT i.dispatch_id, i.contact_id FROM ledger_dropped d
+        CROSS JOIN LATERAL (
+            SELECT dispatch_id, contact_id FROM digest_items
+            WHERE dispatch_id >= d.low AND dispatch_id < d.high AND state <> 'waiting' LIMIT :most
+        ) i LIMIT :most
+    )
+    """
+)
+
+
+def purge_digest_items(session: Session, *, now: datetime, most: int = MOST) -> int:
+    """Delete up to ``most`` who had their place in a digest, of months that are no longer kept; how many."""
+    gone: int = session.execute(_DIGEST_ITEMS, {"most": most}).rowcount  # type: ignore[attr-defined]
+    _note(session, "digest_items", gone)
+    return gone
+
 
 Purge = Callable[..., int]
 PURGES: Sequence[tuple[str, Purge]] = (
     ("raw_events", purge_raw_events),
     *((kept.table, kept.purge) for kept in _TABLES),
+    ("digest_items", purge_digest_items),
 )
 """All there is to delete: (table, function of session, ``now`` and ``most``), each as purge_raw_events."""
 

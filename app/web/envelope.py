@@ -48,6 +48,8 @@ def install(app: Flask, settings: Settings) -> None:
     if settings.public_url.startswith("https://"):
         headers["Strict-Transport-Security"] = f"max-age={_YEAR}; includeSubDomains"
 
+    uncached = headers | {"Cache-Control": "no-store"}
+
     def begin() -> None:
         # Never the caller's own: it would let anybody write into the log.
         g.request_id, g.began = uuid4().hex, time.perf_counter()
@@ -56,10 +58,10 @@ def install(app: Flask, settings: Settings) -> None:
 
     def end(response: Response) -> Response:
         response.headers["Content-Security-Policy"] = content_policy(g.get("nonce"))
-        for header, value in headers.items():
-            response.headers.setdefault(header, value)
-        if request.endpoint != "files.static":
-            response.headers.setdefault("Cache-Control", "no-store")
+        wanted = headers if request.endpoint == "files.static" else uncached
+        # Looked through once: webhooks come by the thousand.
+        present = {name.lower() for name in response.headers.keys()}  # noqa: SIM118  # not a dict
+        response.headers.extend([(n, v) for n, v in wanted.items() if n.lower() not in present])
         if "request_id" in g:
             response.headers["X-Request-Id"] = g.request_id
             # The rule, not the path: a path holds what somebody typed.

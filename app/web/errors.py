@@ -45,7 +45,7 @@ WORDS = {
     ),
 }
 # Machines call these: they read the status, and a person who debugs reads a line of text.
-_FOR_MACHINES = ("/hooks/", "/health/")
+_FOR_MACHINES = ("/hooks/", "/health/", "/metrics")
 
 
 def page(status: int, title: str | None = None, words: str | None = None) -> Response:

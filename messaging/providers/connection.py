@@ -38,12 +38,15 @@ class Connection(asyncio.Protocol):
     def __init__(self, max_response: int) -> None:
         self._max = max_response
         self._answer: asyncio.Future[Response] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._parser = httptools.HttpResponseParser(
+            self
+        )  # of a kept connection: it is ready for the next answer
         self.broken = False
         self.idle_since = 0.0
         self._reset()
 
     def _reset(self) -> None:
-        self._parser = httptools.HttpResponseParser(self)
         self._headers: dict[str, str] = {}
         self._body: list[bytes] = []
         self._size = 0
@@ -108,8 +111,7 @@ class Connection(asyncio.Protocol):
         self._reset()
         answer: asyncio.Future[Response] = loop.create_future()
         self._answer = answer
-        timer = loop.call_later(timeout, self._time_out, answer, loop, 2)
-        answer.add_done_callback(lambda _: timer.cancel())
+        self._timer = loop.call_later(timeout, self._time_out, answer, loop, 2)
         self._transport.write(data)
         return answer
 
@@ -128,11 +130,19 @@ class Connection(asyncio.Protocol):
 
     def abort(self) -> None:
         self.broken = True
-        self._answer = None
+        self._taken()
         self._transport.abort()
 
-    def _finish(self, *, keep: bool) -> None:
+    def _taken(self) -> asyncio.Future[Response] | None:
+        """Whoever waits for an answer, told for the last time: nobody waits any more."""
         answer, self._answer = self._answer, None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        return answer
+
+    def _finish(self, *, keep: bool) -> None:
+        answer = self._taken()
         if not keep:
             self.broken = True
             self._transport.close()
@@ -140,7 +150,7 @@ class Connection(asyncio.Protocol):
             answer.set_result(Response(self._parser.get_status_code(), self._headers, b"".join(self._body)))
 
     def _fail(self, error: InDoubtError) -> None:
-        answer, self._answer = self._answer, None
+        answer = self._taken()
         self.broken = True
         self._transport.abort()
         if answer is not None and not answer.done():

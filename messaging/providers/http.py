@@ -81,9 +81,30 @@ class HttpClient:
         if it says no, NotSentError("deadline"). Raises NotSentError, InDoubtError, or ValueError for a header
         or target that would break the request.
         """
+        head = self.prepare(method, target, headers)
+        return await self.exchange(head, body, timeout=timeout, may_start=may_start)
+
+    def prepare(self, method: str, target: str, headers: Mapping[str, str]) -> bytes:
+        """What stays the same from one such request to the next, for ``exchange``. ValueError as ``request``."""
+        lines = [f"{method} {target} HTTP/1.1", f"Host: {self._netloc}"]
+        lines += [f"{name}: {value}" for name, value in headers.items()]
+        text = "\r\n".join(lines)
+        # One break between two lines; a value with a break in it would add to them.
+        if text.count("\n") != len(lines) - 1 or text.count("\r") != len(lines) - 1 or " " in target:
+            raise ValueError("a line break or space where a request line or header cannot hold one")
+        return text.encode("latin-1") + b"\r\nContent-Length: "
+
+    async def exchange(
+        self,
+        head: bytes,
+        body: bytes,
+        *,
+        timeout: float,
+        may_start: Callable[[], bool] | None = None,
+    ) -> Response:
+        """``request`` with a head from ``prepare``."""
         loop = self._own_loop()
         ends = loop.time() + timeout
-        data = self._head(method, target, headers, len(body)) + body
         slots = self._slots
         await self._slot(slots, ends)
         connection: Connection | None = None
@@ -98,7 +119,7 @@ class HttpClient:
                 self._give_back(connection, loop)
                 connection = None
                 raise NotSentError("connect-timeout")
-            answer = await connection.ask(data, loop, left)
+            answer = await connection.ask(whole(head, body), loop, left)
             self._give_back(connection, loop)
             return answer
         except asyncio.CancelledError:
@@ -124,16 +145,6 @@ class HttpClient:
         elif self._loop is not loop:
             raise RuntimeError("this HTTP client serves another event loop: close it there first")
         return loop
-
-    def _head(self, method: str, target: str, headers: Mapping[str, str], length: int) -> bytes:
-        lines = [f"{method} {target} HTTP/1.1", f"Host: {self._netloc}"]
-        lines += [f"{name}: {value}" for name, value in headers.items()]
-        lines.append(f"Content-Length: {length}\r\n\r\n")
-        text = "\r\n".join(lines)
-        # One break per line and the empty one; a value with a break in it would add to them.
-        if text.count("\n") != len(lines) + 1 or text.count("\r") != len(lines) + 1 or " " in target:
-            raise ValueError("a line break or space where a request line or header cannot hold one")
-        return text.encode("latin-1")
 
     async def _slot(self, slots: asyncio.Semaphore, ends: float) -> None:
         if not slots.locked():
@@ -184,6 +195,11 @@ class HttpClient:
             self._free.append(connection)
 
 
+def whole(head: bytes, body: bytes) -> bytes:
+    """A request as it goes over the wire; ``head`` from HttpClient.prepare."""
+    return b"%b%d\r\n\r\n%b" % (head, len(body), body)
+
+
 def retry_after(headers: Mapping[str, str], now: float | None = None) -> float | None:
     """Seconds to wait from Retry-After (seconds) or X-RateLimit-Reset (Unix time); at most an hour."""
     seconds = _number(headers.get("retry-after"))
@@ -193,6 +209,13 @@ def retry_after(headers: Mapping[str, str], now: float | None = None) -> float |
             return None
         seconds = reset - (time.time() if now is None else now)
     return min(max(seconds, 0.0), _LONGEST_WAIT)
+
+
+def used_up(headers: Mapping[str, str], now: float | None = None) -> float | None:
+    """Seconds until calls are given out again, when X-RateLimit-Remaining says that this was the last."""
+    if _number(headers.get("x-ratelimit-remaining")) != 0:
+        return None
+    return retry_after(headers, now)
 
 
 def _number(text: str | None) -> float | None:

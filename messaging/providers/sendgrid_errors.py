@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from messaging.providers.connection import Response
-from messaging.providers.http import retry_after
+from messaging.providers.http import retry_after, used_up
 from messaging.types import Outcome, SendResult
 
 _NAMED = re.compile(r"personalizations[.\[]\s*([0-9]{1,4})(?![0-9])")
@@ -31,7 +31,13 @@ def classify(response: Response, ordinals: Sequence[int]) -> SendResult:
     status = response.status
     match status:
         case 202:
-            return SendResult(Outcome.TAKEN, provider_ref=_message_id(response.headers))
+            wait = used_up(response.headers)
+            return SendResult(
+                Outcome.TAKEN,
+                provider_ref=_message_id(response.headers),
+                retry_after=wait,
+                busy="account" if wait else "",
+            )
         case 400:
             return _bad_request(response.body, ordinals)
         case 401 | 403 | 404 | 405:
@@ -39,7 +45,8 @@ def classify(response: Response, ordinals: Sequence[int]) -> SendResult:
         case 413:
             return SendResult(Outcome.NOT_TAKEN, reason="413", bisect=True)
         case 429:
-            return SendResult(Outcome.NOT_TAKEN, reason="429", retry_after=retry_after(response.headers))
+            wait = retry_after(response.headers)
+            return SendResult(Outcome.NOT_TAKEN, reason="429", retry_after=wait, busy="account")
     if 400 <= status < 500:
         return SendResult(Outcome.NOT_TAKEN, reason=str(status))
     # 5xx, and what was never promised (another 2xx, a redirect): mail may be on its way.

@@ -16,8 +16,9 @@ OPTED_OUT = 21610
 # Our account, sender or settings are at fault, not this recipient: nothing was taken, and once
 # somebody has put it right the same message may go.
 _ACCOUNT = frozenset({21212, 21267, 21603, 21606, 21609, 21659, 21660, 21661, 30002})
-# The sender's queue is full: later.
-_BUSY = frozenset({14107, 20429, 21611, 30001, 63038})
+# Too many at once from this sender, or from this account: later.
+_SENDER_BUSY = frozenset({14107, 21611, 30001})
+_ACCOUNT_BUSY = frozenset({20429, 63038})
 
 
 def classify(response: Response) -> SendResult:
@@ -27,9 +28,12 @@ def classify(response: Response) -> SendResult:
     if status >= 500 or status < 400:
         # A 3xx is not followed and was not promised: what became of the message is unknown.
         return SendResult(Outcome.IN_DOUBT, reason=str(status), retryable=False)
-    if status == 429 or code in _BUSY:
+    if status == 429 or code in _SENDER_BUSY or code in _ACCOUNT_BUSY:
         return SendResult(
-            Outcome.NOT_TAKEN, reason=str(code or status), retry_after=retry_after(response.headers)
+            Outcome.NOT_TAKEN,
+            reason=str(code or status),
+            retry_after=retry_after(response.headers),
+            busy="sender" if code in _SENDER_BUSY else "account",
         )
     if code == OPTED_OUT:
         return SendResult(Outcome.REFUSED, reason=str(code), retryable=False, opted_out=True)

@@ -69,6 +69,15 @@ def arguments(argv: list[str]) -> SandboxConfig:
     )
     parser.add_argument("--receipts", choices=("on", "off"), default="on")
     parser.add_argument("--delivery-delay", type=_delay, default=0.2, help="seconds from sent to delivered")
+    parser.add_argument(
+        "--event-day", type=_delay, default=86_400.0, help="seconds for which a batch of events is tried"
+    )
+    parser.add_argument(
+        "--event-longest-gap", type=_delay, default=15.0, help="longest pause between two tries, in seconds"
+    )
+    parser.add_argument(
+        "--second", action="store_true", help="open the second providers too: Twilio account, SMTP, Notify"
+    )
     given = parser.parse_args(argv)
     return SandboxConfig(
         state=given.state,
@@ -82,6 +91,9 @@ def arguments(argv: list[str]) -> SandboxConfig:
         sender_rate=given.sender_rate,
         receipts=given.receipts == "on",
         delivery_delay=given.delivery_delay,
+        event_day=given.event_day,
+        event_longest_gap=given.event_longest_gap,
+        second=given.second,
     )
 
 

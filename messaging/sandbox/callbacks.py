@@ -20,6 +20,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 CONNECT, READ, CLIENT_ERROR, SERVER_ERROR = "ct", "rt", "4xx", "5xx"
 _CONNECTIONS = 8  # at once to one host
+DAY = 86_400.0  # seconds for which SendGrid tries a batch of events
+LONGEST_GAP = 15.0  # SendGrid's grow to hours; nobody who looks at a sandbox waits that long
 
 
 @dataclass(slots=True)
@@ -265,11 +267,13 @@ def event_post(
     key: ec.EllipticCurvePrivateKey,
     done: Callable[[int], None],
     *,
-    tries_for: float = 86_400.0,
+    tries_for: float = DAY,
+    longest_gap: float = LONGEST_GAP,
 ) -> Post:
     """A signed batch of events: ECDSA P-256 with SHA-256 over timestamp and raw body.
 
-    Tried for ``tries_for`` seconds with growing gaps.
+    Tried for ``tries_for`` seconds (SendGrid's day, or what stands for it), with gaps that double from a 172,800th
+    part of it up to ``longest_gap``; signed once, as SendGrid repeats what it sent.
     """
     timestamp = str(int(time.time()))
     signature = key.sign(timestamp.encode() + body, ec.ECDSA(hashes.SHA256()))
@@ -283,6 +287,6 @@ def event_post(
         },
         body=body,
         retry_on=frozenset((CONNECT, READ, CLIENT_ERROR, SERVER_ERROR)),
-        gaps=doubling(0.5, 15.0, tries_for),
+        gaps=doubling(tries_for / 172_800, longest_gap, tries_for),
         done=done,
     )

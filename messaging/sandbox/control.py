@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl
 
 import orjson
 
-from messaging.sandbox.faults import CHANNELS, Faults
+from messaging.sandbox.faults import CHANNELS, DOORS, Faults
 from messaging.sandbox.http import Answer, Connection, Request, json_reply
 from messaging.sandbox.inbox import Inbox
 from messaging.sandbox.judge import Tally
@@ -26,11 +26,16 @@ class Control:
     """Answers everything under /control/."""
 
     def __init__(
-        self, faults: Faults, twilio: Twilio, inbox: Inbox, log: Path, gauge: Callable[[], dict[str, object]]
+        self,
+        faults: Faults,
+        account_of: Callable[[str], Twilio],
+        inbox: Inbox,
+        log: Path,
+        gauge: Callable[[], dict[str, object]],
     ) -> None:
         self._inbox = inbox
         self._faults = faults
-        self._twilio = twilio
+        self._account_of = account_of
         self._log = log
         self._gauge = gauge
         self._tallies: dict[str, Tally] = {}
@@ -67,15 +72,16 @@ class Control:
         return json_reply(200, self._faults.shown())
 
     def _release(self, request: Request) -> bytes:
-        """{"channel": "email" or "sms" (both if left out), "stay": true keeps the hold for later calls}."""
+        """{"channel": a door, "email" and "sms" if left out, "stay": true keeps the hold for later calls}."""
         try:
             asked = _object(request) if request.body else {}
         except ValueError as error:
             return json_reply(400, {"message": str(error)})
         channel, stay = asked.get("channel"), asked.get("stay", False)
-        if channel not in (None, *CHANNELS) or not isinstance(stay, bool):
+        if channel not in (None, *DOORS) or not isinstance(stay, bool):
             return json_reply(400, {"message": "channel must be email or sms, stay true or false"})
-        released = {c: self._faults.release(c, stay=stay) for c in CHANNELS if channel in (None, c)}
+        wanted = CHANNELS if channel is None else (str(channel),)
+        released = {c: self._faults.release(c, stay=stay) for c in wanted}
         return json_reply(200, {"released": released})
 
     def _inbound(self, request: Request) -> bytes:
@@ -88,7 +94,7 @@ class Control:
             return json_reply(400, {"message": "from must be a number such as +447700900123"})
         if not isinstance(ours, str) or not ours or not isinstance(body, str) or len(body) > 1600:
             return json_reply(400, {"message": "to must be one of our senders, body a text of at most 1,600"})
-        return json_reply(200, {"sid": self._twilio.inbound(theirs, ours, body).sid})
+        return json_reply(200, {"sid": self._account_of(ours).inbound(theirs, ours, body).sid})
 
     async def _counts(self, request: Request) -> bytes:
         """Per channel: accepted, distinct references and addresses, and what was accepted twice."""

@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from messaging.sandbox.callbacks import Courier, event_post
 from messaging.sandbox.faults import Faults, share_hits
 from messaging.sandbox.mail import CheckedMail
+from messaging.sandbox.settings import SandboxConfig
 
 BATCH = 500  # events in one post
 _IN_FLIGHT = 4  # posts at once; the rest waits unmade
@@ -44,14 +45,15 @@ class EventFeed:
     """Posts the events of accepted calls to one address."""
 
     def __init__(
-        self, url: str, key: ec.EllipticCurvePrivateKey, faults: Faults, courier: Courier, delay: float
+        self, config: SandboxConfig, key: ec.EllipticCurvePrivateKey, faults: Faults, courier: Courier
     ) -> None:
-        self._url = url
+        self._url = config.events_url or ""
+        self._day, self._longest_gap = config.event_day, config.event_longest_gap
         self._key = key
         self._forger = ec.generate_private_key(ec.SECP256R1())
         self._faults = faults
         self._courier = courier
-        self._delay = delay
+        self._delay = config.delivery_delay
         self._heap: list[tuple[float, int, _Entry]] = []
         self._order = itertools.count()
         self._current: Iterator[Event] = iter(())
@@ -62,7 +64,7 @@ class EventFeed:
 
     def accepted(self, message_id: str, mail: CheckedMail) -> None:
         """A call was taken: its events follow by themselves."""
-        now = time.monotonic()
+        now = time.monotonic() + self._faults.channels["email"].receipts.delay
         reorder = self._faults.channels["email"].receipts.reorder
         first, second = (self._delay, 0.0) if reorder else (0.0, self._delay)
         self._add(now + first, _Entry(message_id, mail, PROCESSED, int(time.time())))
@@ -117,7 +119,9 @@ class EventFeed:
             self._in_flight -= 1
             self._look()
 
-        self._courier.submit(event_post(self._url, body, key, done))
+        self._courier.submit(
+            event_post(self._url, body, key, done, tries_for=self._day, longest_gap=self._longest_gap)
+        )
 
     # -- events
     def _events(self, entry: _Entry) -> Iterator[Event]:

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 
 CHANNELS = ("email", "sms")
+# Where calls come in: SendGrid, Twilio, and the second providers of each channel.
+DOORS = (*CHANNELS, "sms-2", "smtp", "notify")
 BEFORE, AFTER = "before", "after"
 RECIPIENT_KINDS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     # Whole words of the local part. A word, so that christopher@ does not unsubscribe.
@@ -23,6 +25,10 @@ RECIPIENT_KINDS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     },
     # Endings of numbers; a whole number is an ending too.
     "sms": {"undelivered": (), "unknown": (), "opted_out": (), "invalid": (), "stop": ()},
+    "sms-2": {"undelivered": (), "unknown": (), "opted_out": (), "invalid": (), "stop": ()},
+    # Endings of addresses, and of addresses or numbers.
+    "smtp": {"refuse": ()},
+    "notify": {"invalid": ()},
 }
 
 
@@ -53,9 +59,13 @@ class Strike:
 
 @dataclass(slots=True)
 class Receipts:
-    """Shares (0 to 1) of recipients whose receipts are withheld or doubled; reordered and forged are all or none."""
+    """Shares (0 to 1) of recipients whose receipts are withheld or doubled; reordered and forged are all or none.
+
+    ``delay``: seconds that every receipt is kept back.
+    """
 
     withhold: float = 0.0
+    delay: float = 0.0
     double: float = 0.0
     reorder: bool = False
     forge: bool = False
@@ -103,11 +113,11 @@ class Magic:
 
 
 class Faults:
-    """The faults of both channels, and the calls being held."""
+    """The faults of every door, and the calls being held."""
 
     def __init__(self) -> None:
-        self.channels = {c: _quiet(c) for c in CHANNELS}
-        self._held: dict[str, set[asyncio.Future[None]]] = {c: set() for c in CHANNELS}
+        self.channels = {c: _quiet(c) for c in DOORS}
+        self._held: dict[str, set[asyncio.Future[None]]] = {c: set() for c in DOORS}
         self.magic = Magic(self.channels["email"].recipients)
 
     def held(self, channel: str) -> int:
@@ -139,13 +149,13 @@ class Faults:
         """
         if not isinstance(asked, dict):
             raise ValueError("faults must be a JSON object with email, sms or both")
-        new = {_known(channel, CHANNELS, "channel"): _channel(channel, a) for channel, a in asked.items()}
+        new = {_known(channel, DOORS, "channel"): _channel(channel, a) for channel, a in asked.items()}
         self.channels.update(new)
         self.magic = Magic(self.channels["email"].recipients)
 
     def clear(self) -> None:
         """Put everything right again, and let the held calls go on."""
-        for channel in CHANNELS:
+        for channel in DOORS:
             self.release(channel)
             self.channels[channel] = _quiet(channel)
         self.magic = Magic(self.channels["email"].recipients)
@@ -222,7 +232,9 @@ def _receipts(asked: object) -> Receipts:
         raise ValueError("receipts must be an object")
     receipts = Receipts()
     for name, value in asked.items():
-        if _known(name, ("withhold", "double", "reorder", "forge"), "receipts fault") in (
+        if _known(name, ("withhold", "delay", "double", "reorder", "forge"), "receipts fault") == "delay":
+            receipts.delay = _number(value, name, 0, 86_400)
+        elif name in (
             "withhold",
             "double",
         ):

@@ -7,8 +7,10 @@ import json
 import os
 import re
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from uuid import uuid4
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -26,6 +28,14 @@ class Identity:
     auth_token: str
     sendgrid_key: str
     signing_key: ec.EllipticCurvePrivateKey
+    # The second providers
+    second_account_sid: str
+    second_auth_token: str
+    smtp_user: str
+    smtp_password: str
+    notify_key: str
+    notify_sms_template: str
+    notify_email_template: str
 
     @property
     def public_key(self) -> str:
@@ -34,6 +44,17 @@ class Identity:
             serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
         )
         return base64.b64encode(der).decode()
+
+
+_SECOND: dict[str, Callable[[], str]] = {
+    "second_account_sid": lambda: "AC" + secrets.token_hex(16),
+    "second_auth_token": lambda: secrets.token_hex(16),
+    "smtp_user": lambda: "relay",
+    "smtp_password": lambda: secrets.token_hex(16),
+    "notify_key": lambda: f"sandbox-{uuid4()}-{uuid4()}",
+    "notify_sms_template": lambda: str(uuid4()),
+    "notify_email_template": lambda: str(uuid4()),
+}
 
 
 def write_private(path: Path, data: bytes) -> None:
@@ -59,7 +80,7 @@ def load(config: SandboxConfig) -> Identity:
         "sendgrid_key": config.sendgrid_key
         or kept.get("sendgrid_key")
         or f"SG.{secrets.token_urlsafe(16)}.{secrets.token_urlsafe(32)}",
-    }
+    } | {name: kept.get(name) or made() for name, made in _SECOND.items()}
     if not _ACCOUNT.fullmatch(chosen["account_sid"]):
         raise ValueError("the account sid must be AC and 32 hexadecimal digits")
     if chosen != kept:

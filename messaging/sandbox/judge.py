@@ -103,9 +103,9 @@ def _parse(file: BinaryIO, end: int) -> Iterator[tuple[Acceptance, int]]:
         yield Acceptance(r["at"], r["channel"], r["id"], r["from"], r["refs"], r["to"]), end
 
 
-def read(path: Path) -> Iterator[Acceptance]:
-    """Every accepted call in order. A last line that is not whole is left out."""
-    for acceptance, _ in _lines(path, 0):
+def read(path: Path, offset: int = 0) -> Iterator[Acceptance]:
+    """Every accepted call in order, from a place in the file on. A last line that is not whole is left out."""
+    for acceptance, _ in _lines(path, offset):
         yield acceptance
 
 

@@ -66,6 +66,15 @@ class SenderQueues:
         """Seconds until a message of this sender would have its turn."""
         return max(0.0, self._free.get(sender, 0.0) - time.monotonic())
 
+    def waiting(self) -> dict[str, float]:
+        """Segments of each sender that have still to leave; senders with none are left out."""
+        now = time.monotonic()
+        return {
+            sender: round((free - now) * self._rates.get(sender, self._default), 3)
+            for sender, free in self._free.items()
+            if free > now
+        }
+
     def turn(self, sender: str, segments: int, validity: float) -> float | None:
         """Queue a message: the moment it leaves; None if its validity is over before that.
 

@@ -50,9 +50,7 @@ class SendGrid:
         self._delay = config.delivery_delay
         self.feed: EventFeed | None = None
         if config.events_url and config.receipts:
-            self.feed = EventFeed(
-                config.events_url, identity.signing_key, faults, courier, config.delivery_delay
-            )
+            self.feed = EventFeed(config, identity.signing_key, faults, courier)
         self.accepted = 0
         self.calls = 0
         self.refused = 0

@@ -11,13 +11,17 @@ from contextlib import contextmanager
 from messaging.sandbox import identity as identities
 from messaging.sandbox.callbacks import Courier
 from messaging.sandbox.control import Control
-from messaging.sandbox.faults import AFTER, BEFORE, Faults
+from messaging.sandbox.faults import AFTER, BEFORE, DOORS, Faults
 from messaging.sandbox.http import Answer, Connection, Request, json_reply, reply
 from messaging.sandbox.inbox import Inbox
 from messaging.sandbox.log import AcceptanceLog
+from messaging.sandbox.notify import PATHS as NOTIFY_PATHS
+from messaging.sandbox.notify import Notify
+from messaging.sandbox.notify import failing as notify_failing
 from messaging.sandbox.queues import Timetable
 from messaging.sandbox.sendgrid import PATH, SendGrid
 from messaging.sandbox.settings import SandboxConfig
+from messaging.sandbox.smtp import Smtp
 from messaging.sandbox.twilio import Twilio
 
 HOST = "127.0.0.1"
@@ -44,8 +48,11 @@ class Sandbox:
         parts = (self.faults, self._log, self._inbox, self._courier, self._timetable)
         self.twilio = Twilio(config, self.identity, *parts)
         self.sendgrid = SendGrid(config, self.identity, *parts)
-        self._control = Control(self.faults, self.twilio, self._inbox, self.log_path, self.gauge)
-        self._open = {"email": 0, "sms": 0}
+        self.twilio_2 = Twilio(config, self.identity, *parts, second=True)
+        self.notify = Notify(self.identity, self.faults, self._log, self._inbox)
+        self.smtp = Smtp(self.identity, self.faults, self._log, self._inbox)
+        self._control = Control(self.faults, self._account_of, self._inbox, self.log_path, self.gauge)
+        self._open = dict.fromkeys(DOORS, 0)
         self._connections: set[Connection] = set()
         self._server: asyncio.Server | None = None
         self.port = 0
@@ -65,6 +72,8 @@ class Sandbox:
             self._log.close()
             raise
         self.port = self._server.sockets[0].getsockname()[1]
+        if self.config.second:
+            await self.smtp.start(HOST)
         ready = json.dumps(self.described()).encode()
         identities.write_private(self.config.state / "sandbox.json", ready)
 
@@ -73,6 +82,7 @@ class Sandbox:
         if self._server:
             self._server.close()
         self.config.state.joinpath("sandbox.json").unlink(missing_ok=True)
+        await self.smtp.stop()
         for connection in list(self._connections):
             connection.close()
         if self.sendgrid.feed:
@@ -96,7 +106,21 @@ class Sandbox:
             "sendgrid_key": self.identity.sendgrid_key,
             "event_webhook_public_key": self.identity.public_key,
             "acceptance_log": str(self.log_path.absolute()),
+        } | (self._second() if self.config.second else {})
+
+    def _second(self) -> dict[str, object]:
+        return {
+            "second_account_sid": self.identity.second_account_sid,
+            "second_auth_token": self.identity.second_auth_token,
+            "smtp_url": self.smtp.url(HOST),
+            "notify_key": self.identity.notify_key,
+            "notify_sms_template": self.identity.notify_sms_template,
+            "notify_email_template": self.identity.notify_email_template,
         }
+
+    def _account_of(self, number: str) -> Twilio:
+        """The account that a number of ours is on, as far as it has sent anything."""
+        return self.twilio_2 if number in self.twilio_2.numbers else self.twilio
 
     def gauge(self) -> dict[str, object]:
         """Open and accepted calls, and what is still to be told; counted since the start."""
@@ -112,7 +136,17 @@ class Sandbox:
             "callbacks_delivered": self._courier.delivered,
             "callbacks_failed": self._courier.failed,
             "timers": len(self._timetable),
+            "waiting_segments": self.twilio.waiting(),
             "inbox": len(self._inbox),
+        } | (self._second_gauge() if self.config.second else {})
+
+    def _second_gauge(self) -> dict[str, object]:
+        doors = ("sms-2", "smtp", "notify")
+        waiting = self._open | {"smtp": self.smtp.open}
+        return {
+            "open_second": {d: waiting[d] for d in doors},
+            "held_second": {d: self.faults.held(d) for d in doors},
+            "accepted_second": {d: self._accepted(d) for d in doors},
         }
 
     # -- routes
@@ -122,6 +156,13 @@ class Sandbox:
             return self._call("sms", self.twilio.create, request)
         if path == PATH and request.method == "POST":
             return self._call("email", self.sendgrid.send, request)
+        if self.config.second:
+            if path == self.twilio_2.collection and request.method == "POST":
+                return self._call("sms-2", self.twilio_2.create, request)
+            if path.startswith(self.twilio_2.account):
+                return self.twilio_2.read(request)
+            if path in NOTIFY_PATHS and request.method == "POST":
+                return self._call("notify", self.notify.send, request)
         if path.startswith("/2010-04-01/"):
             return self.twilio.read(request)
         if path.startswith("/control/"):
@@ -170,7 +211,14 @@ class Sandbox:
             return None if drop and taken else answer
 
     def _accepted(self, channel: str) -> int:
-        return self.sendgrid.accepted if channel == "email" else self.twilio.accepted
+        doors: dict[str, SendGrid | Twilio | Notify | Smtp] = {
+            "email": self.sendgrid,
+            "sms": self.twilio,
+            "sms-2": self.twilio_2,
+            "notify": self.notify,
+            "smtp": self.smtp,
+        }
+        return doors[channel].accepted
 
 
 def _failing(channel: str, status: int, retry_after: float | None) -> bytes:
@@ -181,6 +229,8 @@ def _failing(channel: str, status: int, retry_after: float | None) -> bytes:
         return json_reply(
             status, {"errors": [{"message": word.lower(), "field": None, "help": None}]}, headers
         )
+    if channel == "notify":
+        return notify_failing(status, "TooManyRequestsError" if status == 429 else "Exception", word)
     code = 20429 if status == 429 else 20500
     shown = {
         "code": code,

@@ -16,7 +16,10 @@ class SandboxConfig:
     once and kept in ``state``. ``senders`` gives segments per second for a sender; every other
     one has ``sender_rate``. ``delivery_delay`` is the time in seconds between *sent* (e-mail:
     *processed*) and *delivered*. ``inbox_size`` is how many messages the inbox page shows at
-    most, ``messages_kept`` how many texts can be fetched and listed.
+    most, ``messages_kept`` how many texts can be fetched and listed. ``event_day`` is for how many
+    seconds a batch of events is tried, a day at SendGrid, and ``event_longest_gap`` the longest pause
+    between two tries. ``second`` opens the doors of the second providers: another Twilio account, a mail
+    server, GOV.UK Notify.
     """
 
     state: Path
@@ -32,3 +35,6 @@ class SandboxConfig:
     delivery_delay: float = 0.2
     inbox_size: int = 20_000
     messages_kept: int = 200_000
+    event_day: float = 86_400.0
+    event_longest_gap: float = 15.0
+    second: bool = False

@@ -13,7 +13,7 @@ from functools import partial
 from urllib.parse import parse_qsl, urlencode
 
 from messaging.sandbox.callbacks import Courier, twilio_post
-from messaging.sandbox.faults import Faults, share_hits
+from messaging.sandbox.faults import Faults, Receipts, share_hits
 from messaging.sandbox.http import Request, json_reply
 from messaging.sandbox.identity import Identity
 from messaging.sandbox.inbox import Inbox
@@ -49,10 +49,13 @@ class Twilio:
         inbox: Inbox,
         courier: Courier,
         timetable: Timetable,
+        *,
+        second: bool = False,
     ) -> None:
         self._config = config
-        self._sid = identity.account_sid
-        self._token = identity.auth_token
+        self.door = "sms-2" if second else "sms"
+        self._sid = identity.second_account_sid if second else identity.account_sid
+        self._token = identity.second_auth_token if second else identity.auth_token
         self._faults = faults
         self._log = log
         self._inbox = inbox
@@ -64,9 +67,15 @@ class Twilio:
         self._authorization = f"Basic {secret}"
         self.messages = MessageStore(config.messages_kept)
         self.collection = f"/{API}/Accounts/{self._sid}/Messages.json"
-        self._item = f"/{API}/Accounts/{self._sid}/Messages/"
+        self.account = f"/{API}/Accounts/{self._sid}/"
+        self._item = f"{self.account}Messages/"
+        self.numbers: set[str] = set()  # ours: what messages were sent from
         self.accepted = 0
         self.refused = 0
+
+    def waiting(self) -> dict[str, float]:
+        """Segments that each sender has still to pass on."""
+        return self._queues.waiting()
 
     # -- requests
     def create(self, request: Request) -> tuple[bytes, bool]:
@@ -79,6 +88,7 @@ class Twilio:
             self.refused += 1
             return refusal.answer(), False
         sender = message.sender or message.service or ""
+        self.numbers.add(sender)
         leaves = self._queues.turn(sender, message.segments, message.validity)
         self.accepted += 1
         self._log.append("sms", message.sid, sender, [message.ref], [message.to])
@@ -121,13 +131,13 @@ class Twilio:
             raise Refusal(429, 21611, "This 'From' number has exceeded the maximum number of queued messages")
 
     def _listed(self, kind: str, number: str) -> bool:
-        endings = self._faults.channels["sms"].recipients[kind]
+        endings = self._faults.channels[self.door].recipients[kind]
         return bool(endings) and number.endswith(endings)
 
     # -- the life of a message
     def _leave(self, message: Message) -> None:
         message.moved("sent")
-        reorder = self._faults.channels["sms"].receipts.reorder
+        reorder = self._faults.channels[self.door].receipts.reorder
         if not reorder:
             self._tell(message)
         if self._listed("undelivered", message.to):
@@ -151,12 +161,19 @@ class Twilio:
         """Post the status callback of a message."""
         if not message.callback or not self._config.receipts:
             return
-        faults = self._faults.channels["sms"].receipts
+        faults = self._faults.channels[self.door].receipts
         if share_hits(faults.withhold, message.sid):
             return
         fields = callback_fields(message, status or message.status, self._sid)
-        for _ in range(2 if share_hits(faults.double, message.sid) else 1):
-            self._courier.submit(twilio_post(message.callback, fields, self._token))
+        submit = partial(self._submit, message.callback, message.sid, fields, faults)
+        if faults.delay:
+            self._timetable.at(time.monotonic() + faults.delay, submit)
+        else:
+            submit()
+
+    def _submit(self, url: str, sid: str, fields: dict[str, str], faults: Receipts) -> None:
+        for _ in range(2 if share_hits(faults.double, sid) else 1):
+            self._courier.submit(twilio_post(url, fields, self._token))
         if faults.forge:
             forged = {
                 **fields,
@@ -164,7 +181,7 @@ class Twilio:
                 "SmsStatus": "undelivered",
                 "ErrorCode": "30003",
             }
-            self._courier.submit(twilio_post(message.callback, forged, "not the account's token"))
+            self._courier.submit(twilio_post(url, forged, "not the account's token"))
 
     # -- from a phone
     def inbound(self, theirs: str, ours: str, body: str) -> Message:

@@ -20,6 +20,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 # Answers that are no pages: style sheets, machines' questions, feeds, and the figures that a script asks for.
 NO_PAGES = {
     "files.static", "health.live", "health.ready", "area.ward_feed", "area.borough_feed", "progress.figures",
+    "metrics.metrics", "status.figures",
 }  # fmt: skip
 # endpoint → the button that is pressed while the form is still empty.
 MISTAKES = {
@@ -37,6 +38,7 @@ MISTAKES = {
     "sign_in.accept": "Continue",
     "compose.new": "Save and look at it",
     "progress.stop": "Stop the alert",
+    "progress.pause": "Pause the alert",
     "inbox.reply": "Send answer",
 }
 

@@ -121,9 +121,34 @@ def test_the_provider_timeout_stays_well_below_the_lease() -> None:
         Settings.load({"LEASE_SECONDS": "19"})
 
 
+# Secrets that a site may do without, and what they do not come alone.
+OPTIONAL = {
+    "TWILIO_2_ACCOUNT_SID": "AC" + "1" * 32,
+    "TWILIO_2_AUTH_TOKEN": "second-token",
+    "SMTP_URL": "smtps://relay:pw-relay@mail.example:465",
+    "NOTIFY_API_KEY": "wardlink-0198c0de-0000-7000-8000-000000000001-0198c0de-0000-7000-8000-000000000002",
+    "NOTIFY_SMS_TEMPLATE": "0198c0de-0000-7000-8000-00000000000f",
+    "ALARM_EMAILS": "duty@police.example",
+    "ALARM_MOBILES": "+447700900123",
+    "ALARM_WEBHOOK": "https://alarms.example/pw-path",
+    "ALARM_WEBHOOK_KEY": "sixteen-or-more-characters",
+    "METRICS_TOKEN": "another-sixteen-or-more",
+}
+
+
+def test_a_second_account_comes_whole_and_notify_with_a_template() -> None:
+    with pytest.raises(SettingsError) as caught:
+        Settings.load({"TWILIO_2_ACCOUNT_SID": "AC" + "1" * 32, "NOTIFY_API_KEY": OPTIONAL["NOTIFY_API_KEY"]})
+    assert set(caught.value.problems) == {"TWILIO_2_AUTH_TOKEN", "NOTIFY_API_KEY"}
+    with pytest.raises(SettingsError, match="NOTIFY_SMS_TEMPLATE must be an id"):
+        Settings.load({"NOTIFY_SMS_TEMPLATE": "the first one"})
+    with pytest.raises(SettingsError, match="SMTP_URL must be an address like smtps"):
+        Settings.load({"SMTP_URL": "mail.example"})
+
+
 def test_no_secret_shows_in_repr_or_in_an_error() -> None:
-    settings = Settings.load(PRODUCTION, Part.SEALER)
-    secrets = [PRODUCTION[spec.name] for spec in SPECS.values() if spec.secret]
+    settings = Settings.load(PRODUCTION | OPTIONAL, Part.SEALER)
+    secrets = [(PRODUCTION | OPTIONAL)[spec.name] for spec in SPECS.values() if spec.secret]
     shown = repr(settings) + repr(settings.value_keys)
     assert not [secret for secret in secrets if secret in shown]
     assert "pw-" not in shown

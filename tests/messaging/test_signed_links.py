@@ -120,6 +120,18 @@ def test_unfit_keys_are_refused_at_the_start(keys, current):
         Signer(keys, current)
 
 
+@pytest.mark.parametrize("purpose", sorted(PURPOSES))
+def test_the_links_of_many_are_those_that_each_would_get(purpose):
+    until = None if purpose == STOP else LATER
+    contacts = [0, 1, 77, (1 << 63) - 1]
+    one = SIGNER.batch(purpose, DISPATCH, until, "https://w.example")
+    assert SIGNER.links(purpose, DISPATCH, contacts, until, "https://w.example") == [one(c) for c in contacts]
+    assert SIGNER.links(purpose, DISPATCH, [], until) == []
+    for wrong in (-1, 1 << 63):
+        with pytest.raises(OverflowError):
+            SIGNER.links(purpose, DISPATCH, [5, wrong], until)
+
+
 def test_no_key_shows_in_the_signers_text():
     assert repr(SIGNER) == "Signer(keys=[1, 7], current=7)"
 

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from app.db import new_id, utc_now
 from app.models.audit import AuditEntry
 from app.models.confirmations import Confirmation, ConfirmationRefusal, RateCounter, Signup
+from app.models.deferral import ContactSend
 from app.models.organisations import Organisation
 from app.models.receipts import RawEvent
 from app.models.service_messages import ServiceMessage
@@ -27,7 +28,7 @@ MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)
 TABLES = {
     "raw_events": RawEvent, "signups": Signup, "confirmations": Confirmation,
     "confirmation_refusals": ConfirmationRefusal, "rate_counters": RateCounter, "web_sessions": WebSession,
-    "staff_invitations": StaffInvitation, "service_messages": ServiceMessage,
+    "staff_invitations": StaffInvitation, "service_messages": ServiceMessage, "contact_sends": ContactSend,
 }  # fmt: skip
 
 
@@ -92,6 +93,7 @@ class Rows:
                         kind="confirm", channel="email", state="sent", expires_at=at,
                         created_at=at - retention.SERVICE_MESSAGES_KEPT,
                     ),
+                    ContactSend(contact_id=self.contact, at=at - retention.SENDS_KEPT, dispatch_id=new_id()),
                     RawEvent(source="sendgrid", body="[]", received_at=at - retention.RAW_EVENTS_KEPT),
                 ]
             )  # fmt: skip
@@ -138,6 +140,8 @@ def test_deletions_go_on_in_blocks_until_nothing_is_left(
     for days in range(1, 8):
         rows.ending(utc_now() - days * DAY)
     for table, purge in retention.PURGES:
+        if table not in TABLES:  # goes with its month of the ledger
+            continue
         with worker.sessions.begin() as session:
             assert purge(session, now=utc_now(), most=3) == 3, table
         with worker.sessions.begin() as session:

@@ -25,7 +25,7 @@ from app.models.ledger import Attempt, Delivery
 from app.models.organisations import Sender
 from app.models.receipts import EarlyReceipt, RawEvent
 from app.registry import Registry
-from app.services import people, receipts
+from app.services import inbound, people, receipts
 from app.services.ledger import check, results
 from config.fields import Part
 from messaging.types import Channel, DeliveryRef, DeliveryStatus, Outcome
@@ -243,6 +243,19 @@ def test_a_number_that_does_not_exist_is_written_to_no_more(session: Session, ma
     merged(session)
     assert session.scalars(sa.select(Suppression.reason)).all() == ["bounce"]
     assert balanced(session, sent).bounced == 2
+
+
+def test_a_stop_that_the_provider_holds_is_ours_and_start_lifts_it(session: Session, makes: Makes) -> None:
+    sent = ledger.frozen(makes, 1, Channel.SMS)
+    ledger.carried(session)
+    receipts.store(session, "twilio-status", sms_status(sent, 1, "failed", "21610"))
+    assert merged(session).suppressed == 1
+    (held,) = session.scalars(sa.select(Suppression)).all()
+    assert (held.reason, held.sender_id) == ("stop", session.scalars(sa.select(Sender.id)).one())
+    assert balanced(session, sent).bounced == 1
+    inbound.start(session, held.sender_id, held.digest)
+    session.expire_all()
+    assert session.scalars(sa.select(Suppression.lifted_at)).one() is not None
 
 
 @pytest.mark.parametrize(

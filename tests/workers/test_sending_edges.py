@@ -12,12 +12,14 @@ import sqlalchemy as sa
 from app.models.ledger import Attempt
 from app.registry import Registry
 from app.services.ledger import check, recovery
-from messaging.types import Channel, DeliveryStatus
+from messaging.types import Channel, DeliveryStatus, Outcome, SendResult
 from tests import ledger
 from tests.conftest import Database
 from tests.factories import Makes
 from tests.sending import World, world
 from workers.sending.drain import drain
+
+DOUBT = SendResult(Outcome.IN_DOUBT)
 
 
 @pytest.fixture
@@ -93,13 +95,13 @@ def test_a_provider_that_leaves_us_in_doubt_is_left_alone_and_the_other_channel_
 
     async def go() -> None:
         engine = here.engine()
-        engine.heard(Channel.EMAIL, doubtful=True)
-        first = engine.quiet_until[Channel.EMAIL]
-        engine.heard(Channel.EMAIL, doubtful=True)
-        assert engine.quiet_until[Channel.EMAIL] > first
+        routes = engine.routes
+        routes.heard(Channel.EMAIL, "sendgrid", [DOUBT])
+        first = routes.quiet(Channel.EMAIL, "sendgrid")
+        routes.heard(Channel.EMAIL, "sendgrid", [DOUBT])
+        assert routes.quiet(Channel.EMAIL, "sendgrid") > first
         assert await drain(engine, (0, 1), 20) == 1  # the texts alone
-        engine.heard(Channel.EMAIL, doubtful=False)
-        engine.quiet_until[Channel.EMAIL] = 0.0
+        routes.heard(Channel.EMAIL, "sendgrid", [SendResult(Outcome.TAKEN)])
         assert await drain(engine, (0, 1), 20) == 1
         await engine.aclose()
 

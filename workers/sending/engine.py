@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -29,7 +29,10 @@ from app.registry import Registry
 from app.services.ledger import attempts, claims, recovery, results
 from app.services.ledger.claims import Claim, Remaining
 from app.services.ledger.results import Row
-from messaging.types import Channel, DeliveryStatus, Outcome
+from messaging.providers.base import EmailProvider, SmsProvider
+from messaging.types import Channel, DeliveryStatus, Outcome, SendResult
+from workers.sending.pacing import HELD_BACK, Pacer
+from workers.sending.routes import Route, Routes, failed
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
@@ -38,7 +41,7 @@ T = TypeVar("T")
 SAFE_SHARE = 0.8
 RECORD_PATIENCE = 120.0  # seconds to go on trying to write down what a provider answered
 LONGEST_BACK_OFF = 300.0
-LONGEST_QUIET = 60.0
+CLOSED_SECONDS = 0.5  # until a batch whose ways are all closed is looked at again
 UNREADABLE = "unreadable address"
 
 
@@ -52,6 +55,7 @@ class Job:
     deadline: float  # time.monotonic(), like those below
     ends: float  # its time is over
     until: float = math.inf  # begin nothing more after this
+    route: Route | None = None  # by whom; of a job with anybody left always there
 
     def may_start(self) -> bool:
         return time.monotonic() < self.deadline
@@ -69,18 +73,20 @@ class Engine:
         self.public_url = settings.public_url.rstrip("/")
         self.email_from = (settings.email_from, settings.email_from_name)
         self.signer = registry.signer
-        self.email = providers.email(settings)
-        self.sms = providers.sms(settings)
+        ways = providers.ways(settings)
+        self.routes = Routes(self.sessions, ways)
+        first = {c: each[0].provider for c, each in ways.items()}
+        self.email, self.sms = (
+            cast(EmailProvider, first[Channel.EMAIL]),
+            cast(SmsProvider, first[Channel.SMS]),
+        )
+        self.pacer = Pacer.of(registry)
         self.content = lru_cache(maxsize=64)(self._content)
         self.stopping = False
-        # A provider that leaves us in doubt is left alone for a while: an outage of a minute must not
-        # put a whole dispatch in doubt.
-        self.quiet_until = dict.fromkeys(Channel, 0.0)
-        self._doubts = dict.fromkeys(Channel, 0)
 
     async def aclose(self) -> None:
-        await self.email.aclose()
-        await self.sms.aclose()
+        await self.routes.aclose()
+        self.pacer.close()
 
     def begin(self, lanes: Sequence[int]) -> Job | None:
         """Claim the next batch, settle who may no longer be written to, open its attempt (e-mail).
@@ -88,9 +94,9 @@ class Engine:
         None when nothing is ready. A job without anybody left is already closed.
         """
         deadline = self.deadline()
-        channels = [c for c in Channel if time.monotonic() >= self.quiet_until[c]]
+        self.routes.refresh()
         with self.sessions.begin() as session:
-            held = claims.claim(session, lanes=lanes, channels=channels, lease_seconds=self.lease)
+            held = self._claim(session, lanes)
             if held is None:
                 return None
             ends = deadline + held.seconds_left - self.lease * SAFE_SHARE
@@ -101,36 +107,54 @@ class Engine:
                 rows = [Row(r.ordinal, r.contact_id, status) for r in left]
                 results.write(session, held.dispatch, held.batch, None, rows)
                 left = []
-            attempt = None
+            attempt = route = None
+            if left:
+                urgent = held.urgency != "routine"
+                route = self.routes.choose(session, held.channel, held.sender_id, urgent=urgent)
+                if route is None:  # its last way was closed at this very moment
+                    results.release(session, held, done=False, delay_seconds=CLOSED_SECONDS, progress=True)
+                    return Job(held, [], None, deadline, ends)
             if left:  # before an attempt is on record: a database that goes away now puts nobody in doubt
                 self.content(held.dispatch, str(held.channel), held.language, held.sender_kind)
-            if left and held.channel is Channel.EMAIL:
-                attempt = self.open(session, held, left, self.email.name)
+            if route and held.channel is Channel.EMAIL:
+                attempt = self.open(session, held, left[: route.most], route)
                 if attempt is None:  # stopped or expired at this very moment: the next claim will say so
                     results.release(session, held, done=False)
                     return Job(held, [], None, deadline, ends)
             if not left:
                 results.release(session, held, done=True)
                 recovery.finish(session, held.dispatch)
-            return Job(held, left, attempt, deadline, ends)
+            return Job(held, left, attempt, deadline, ends, route=route)
 
-    def heard(self, channel: Channel, *, doubtful: bool) -> None:
-        """What the last call to a provider told: after each doubt in a row a longer silence, up to a minute."""
-        self._doubts[channel] = self._doubts[channel] + 1 if doubtful else 0
-        if doubtful:
-            pause = min(LONGEST_QUIET, 2.0 ** (self._doubts[channel] - 1))
-            self.quiet_until[channel] = time.monotonic() + pause
-            log.warning("provider_in_doubt", channel=str(channel), quiet_seconds=pause)
+    def _claim(self, session: Session, lanes: Sequence[int]) -> Claim | None:
+        """The next batch that somebody can carry. Lane by lane only where not all can carry both."""
+        open_to = {lane: self.routes.channels(lane) for lane in lanes}
+        together = (
+            [list(lanes)] if len(set(map(tuple, open_to.values()))) == 1 else [[lane] for lane in lanes]
+        )
+        held_senders = self.routes.held_senders(self.pacer.told)
+        for some in together:
+            held = claims.claim(
+                session,
+                lanes=some,
+                channels=open_to[some[0]],
+                lease_seconds=self.lease,
+                held_senders=held_senders,
+            )
+            if held is not None:
+                return held
+        return None
 
     def deadline(self) -> float:
         """The last monotonic moment to start a call, were the lease taken now."""
         return time.monotonic() + self.lease * SAFE_SHARE
 
-    def open(self, session: Session, held: Claim, left: Sequence[Remaining], provider: str) -> int | None:
+    def open(self, session: Session, held: Claim, left: Sequence[Remaining], route: Route) -> int | None:
         return attempts.open_attempt(
             session,
             held,
-            provider=provider,
+            provider=route.name,
+            sender_id=route.sender_id,
             first=left[0].ordinal,
             last=left[-1].ordinal,
             lease_seconds=self.lease,
@@ -193,6 +217,17 @@ class Engine:
         if done:
             recovery.finish(session, held.dispatch)
 
+    def again_in(
+        self, held: Claim, route: Route, results: Sequence[SendResult], asked: float | None
+    ) -> float:
+        """Seconds until those not taken are tried again: at once where the provider failed and another can."""
+        if asked is not None and all(r.reason == HELD_BACK for r in results):
+            return asked  # not its turn yet
+        urgent = held.urgency != "routine"
+        if all(failed(r) for r in results) and self.routes.another(route, held.sender_id, urgent=urgent):
+            return 0.0
+        return self.back_off(held, asked)
+
     def back_off(self, held: Claim, retry_after: float | None) -> float:
         """Seconds until another try: jittered, doubling, never sooner than the provider asks."""
         wait = min(LONGEST_BACK_OFF, 2.0 ** min(held.tries, 9)) * random.uniform(0.5, 1.0)  # noqa: S311
@@ -214,8 +249,11 @@ class Engine:
 def _by_index(_dialect: object, _record: object, _args: object, options: dict[str, Any]) -> None:
     """Every statement of the sender finds its rows by an index. A plan made and kept while a table was
     nearly empty would read all of it, a thousand times a batch, until somebody analysed the table.
+
+    And as its plans do not depend on the values, each is made once: planning took a tenth of PostgreSQL's time.
     """
-    options["options"] = f"{options.get('options', '')} -c enable_seqscan=off"
+    asked = "-c enable_seqscan=off -c plan_cache_mode=force_generic_plan"
+    options["options"] = f"{options.get('options', '')} {asked}"
 
 
 def _open(blobs: Sequence[bytes | None], purpose: str) -> list[str | None]:

@@ -15,24 +15,35 @@ _OPEN = sa.text(
         UPDATE batches SET lease_until = clock_timestamp() + make_interval(secs => :lease)
         WHERE dispatch_id = :dispatch AND n = :batch AND lease_token = :token
           AND lease_until > clock_timestamp() AND expires_at > clock_timestamp()
+          AND (not_after IS NULL OR not_after > clock_timestamp())
         RETURNING dispatch_id, n, sender_id, lease_token
     )
     INSERT INTO attempts (dispatch_id, batch_n, n, provider, sender_id, ordinal_from, ordinal_to, lease_token)
     SELECT m.dispatch_id, m.n,
         1 + coalesce((SELECT max(a.n) FROM attempts a WHERE a.dispatch_id = m.dispatch_id AND a.batch_n = m.n), 0),
-        :provider, m.sender_id, :first, :last, m.lease_token
-    FROM mine m JOIN dispatches d ON d.id = m.dispatch_id AND d.state <> 'stopped'
+        :provider, coalesce(CAST(:sender AS int), m.sender_id), :first, :last, m.lease_token
+    FROM mine m JOIN dispatches d ON d.id = m.dispatch_id AND d.state NOT IN ('stopped', 'paused')
     RETURNING n
     """
 )
 
 
 def open_attempt(
-    session: Session, held: Claim, *, provider: str, first: int, last: int, lease_seconds: float
+    session: Session,
+    held: Claim,
+    *,
+    provider: str,
+    first: int,
+    last: int,
+    lease_seconds: float,
+    sender_id: int | None = None,
 ) -> int | None:
     """Record that ordinals ``first`` to ``last`` are about to be sent; the attempt's number.
 
-    None when the lease is lost, the dispatch was stopped or its time is over: send nothing.
+    ``sender_id``: the number that stands in for the batch's own, if it leaves from another one.
+
+    None when the lease is lost, the dispatch was stopped or paused, its time is over or its people's quiet
+    hours have begun: send nothing.
     The caller commits before the first byte.
     """
     return session.execute(
@@ -43,6 +54,7 @@ def open_attempt(
             "batch": held.batch,
             "token": held.lease,
             "provider": provider,
+            "sender": sender_id,
             "first": first,
             "last": last,
         },

@@ -1,7 +1,7 @@
 """The invariant: everybody of a dispatch is in exactly one state, and the counters agree.
 
 recipients = accepted (of which delivered, bounced, complained, silent) + refused + stopped +
-erased + expired + in doubt + waiting, each once.
+erased + expired + in doubt + waiting + digested, each once.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from sqlalchemy.orm import Session
 
 from app.models.alerts import Alert
 from app.models.ledger import Dispatch
+from app.services.ledger import months
+from messaging.types import Channel
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +35,11 @@ class Balance:
     expired: int
     in_doubt: int
     waiting: int
+    digested: int = 0  # put off to a digest, which is a dispatch of its own
     problems: tuple[str, ...] = field(default=())
+    dropped: bool = (
+        False  # its month has gone: these are the batches' counters, and nothing to hold them against
+    )
 
     @property
     def silent(self) -> int:
@@ -44,7 +50,7 @@ class Balance:
     def unaccounted(self) -> int:
         """Recipients of the frozen batches that the states do not add up to; 0 when all is well."""
         states = self.accepted + self.refused + self.stopped + self.erased + self.expired
-        return self.recipients - states - self.in_doubt - self.waiting
+        return self.recipients - states - self.in_doubt - self.waiting - self.digested
 
     @property
     def balances(self) -> bool:
@@ -99,13 +105,36 @@ _COUNTERS = sa.text(
     FROM batches WHERE dispatch_id = :dispatch GROUP BY channel
     """
 )
+_SIZES = sa.text("SELECT channel, sum(size) FROM batches WHERE dispatch_id = :dispatch GROUP BY channel")
+_DIGESTED = sa.text(
+    """
+    WITH items AS (
+        SELECT contact_id, state, digest_id FROM digest_items WHERE dispatch_id = :dispatch
+    ), carried AS (
+        SELECT b.dispatch_id AS digest_id, unnest(b.contact_ids) AS contact_id FROM batches b
+        WHERE b.dispatch_id IN (SELECT digest_id FROM items)
+    )
+    SELECT count(*), (
+            -- Of a month that is no longer kept there are only the counters.
+            SELECT digested FROM dispatches x WHERE id = :dispatch
+              AND NOT EXISTS (SELECT 1 FROM ledger_dropped l WHERE x.id >= l.low AND x.id < l.high)
+        ),
+        count(d.contact_id), count(*) FILTER (WHERE i.state = 'sent' AND c.contact_id IS NULL)
+    FROM items i
+    LEFT JOIN deliveries d ON d.dispatch_id = :dispatch AND d.contact_id = i.contact_id
+    LEFT JOIN carried c ON c.digest_id = i.digest_id AND c.contact_id = i.contact_id
+    """
+)
 
 
 def balance(session: Session, dispatch_id: UUID) -> list[Balance]:
     """Count one dispatch, channel by channel, and say in words whatever is wrong."""
     values = {"dispatch": dispatch_id}
     counters = {row[0]: tuple(int(v) for v in row[1:]) for row in session.execute(_COUNTERS, values)}
+    if months.dropped(session, dispatch_id):
+        return _by_counters(session, dispatch_id, counters)
     strangers = session.execute(_STRANGERS, values).scalar_one()
+    digested = _digested(session, dispatch_id)
     found = []
     for channel, total, distinct, *states, misplaced in session.execute(_COUNT, values).all():
         problems = []
@@ -118,16 +147,71 @@ def balance(session: Session, dispatch_id: UUID) -> list[Balance]:
         if counters[channel] != tuple(states[:9]):
             problems.append(f"the counters say {counters[channel]}, the ledger {tuple(states[:9])}")
         names = (*STATES, "waiting")
+        in_digests, trouble = digested.pop(channel, (0, []))
+        found.append(
+            Balance(
+                dispatch_id,
+                channel,
+                recipients=total + in_digests,
+                digested=in_digests,
+                problems=(*problems, *trouble),
+                dropped=False,
+                **dict(zip(names, states, strict=True)),
+            )
+        )
+    # Nobody got it but in digests.
+    nobody = dict.fromkeys((*STATES, "waiting"), 0)
+    found += [
+        Balance(
+            dispatch_id,
+            channel,
+            recipients=many,
+            digested=many,
+            problems=tuple(trouble),
+            dropped=False,
+            **nobody,
+        )
+        for channel, (many, trouble) in digested.items()
+    ]
+    return found
+
+
+def _by_counters(session: Session, dispatch_id: UUID, counters: dict[str, tuple[int, ...]]) -> list[Balance]:
+    """What the reports of a month that has gone rest on. Nobody of it waits, so the states must add up."""
+    sizes = {channel: int(size) for channel, size in session.execute(_SIZES, {"dispatch": dispatch_id})}
+    put_off = session.get_one(Dispatch, dispatch_id).digested
+    nobody = (0,) * len(STATES)
+    found = []
+    for channel in sorted({*sizes, *([str(Channel.EMAIL)] if put_off else [])}):
+        in_digests = put_off if channel == Channel.EMAIL else 0
+        states = dict(zip(STATES, counters.get(channel, nobody), strict=True))
+        total = sizes.get(channel, 0) + in_digests
         found.append(
             Balance(
                 dispatch_id,
                 channel,
                 recipients=total,
-                problems=tuple(problems),
-                **dict(zip(names, states, strict=True)),
+                waiting=0,
+                digested=in_digests,
+                problems=(),
+                dropped=True,
+                **states,
             )
         )
     return found
+
+
+def _digested(session: Session, dispatch_id: UUID) -> dict[str, tuple[int, list[str]]]:
+    """Channel → those who were put off to digests, and what is wrong with that. Digests go by e-mail."""
+    many, frozen, both, astray = session.execute(_DIGESTED, {"dispatch": dispatch_id}).one()
+    problems = []
+    if frozen is not None and many != frozen:
+        problems.append(f"{many} recipients wait for digests or had them, {frozen} were frozen so")
+    if both:
+        problems.append(f"{both} recipients were put off to a digest and written to all the same")
+    if astray:
+        problems.append(f"{astray} recipients do not stand in the digest that they are said to have had")
+    return {str(Channel.EMAIL): (many, problems)} if many or problems else {}
 
 
 def of_alert(session: Session, alert: Alert) -> list[Balance]:

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
+from operator import itemgetter
 from typing import NamedTuple
 from uuid import UUID, uuid4
 
@@ -54,16 +56,27 @@ class Remaining(NamedTuple):
     synthetic: bool
 
 
+# States of dispatches are looked up by value: an EXISTS would be planned as one reading of all dispatches ever sent.
 _CLAIM = sa.text(
     """
     WITH next AS (
         SELECT dispatch_id, n FROM batches
         WHERE state = 'waiting' AND lane = ANY(:lanes) AND channel = ANY(:channels) AND not_before <= now()
+          -- Its people's quiet hours have begun: the scheduler puts it off until they end.
+          AND (not_after IS NULL OR not_after > now() OR expires_at <= now())
           -- A sender whose queue is full must not be claimed in vain, before batches that could go.
           AND (NOT EXISTS (
                   SELECT 1 FROM sender_pace p WHERE p.sender_id = batches.sender_id
                     AND p.free_at > clock_timestamp() + make_interval(secs => :backlog))
-              OR EXISTS (SELECT 1 FROM dispatches s WHERE s.id = batches.dispatch_id AND s.state = 'stopped'))
+              OR expires_at <= now()
+              OR (SELECT s.state FROM dispatches s WHERE s.id = batches.dispatch_id) = 'stopped')
+          -- Every provider that could carry it is down, or the complaint brake holds it: it waits. Those that
+          -- were stopped or ran out of time end all the same.
+          AND (NOT 2 * sender_id + lane = ANY(CAST(:held AS int[])) OR expires_at <= now()
+              OR (SELECT h.state FROM dispatches h WHERE h.id = batches.dispatch_id) = 'stopped')
+          -- What came back to wait after a pause, until the sweeper sets it aside.
+          AND (expires_at <= now()
+              OR (SELECT p.state FROM dispatches p WHERE p.id = batches.dispatch_id) <> 'paused')
         ORDER BY lane, n, dispatch_id
         LIMIT 1 FOR UPDATE SKIP LOCKED
     )
@@ -81,9 +94,17 @@ _CLAIM = sa.text(
 
 
 def claim(
-    session: Session, *, lanes: Sequence[int], channels: Sequence[str], lease_seconds: float
+    session: Session,
+    *,
+    lanes: Sequence[int],
+    channels: Sequence[str],
+    lease_seconds: float,
+    held_senders: Sequence[int] = (),
 ) -> Claim | None:
-    """The next waiting batch of these lanes, urgent first, or None. Skips what others hold."""
+    """The next waiting batch of these lanes, urgent first, or None. Skips what others hold.
+
+    ``held_senders``: whose batches have to wait, each as ``2 * sender + lane``.
+    """
     row = session.execute(
         _CLAIM,
         {
@@ -92,6 +113,7 @@ def claim(
             "token": uuid4(),
             "lease": lease_seconds,
             "backlog": BACKLOG_SECONDS,
+            "held": list(held_senders),
         },
     ).one_or_none()
     if row is None:
@@ -101,28 +123,31 @@ def claim(
     return Claim(*values)
 
 
-# The place where suppression is re-checked: at the claim, at each window, before any second try.
+# The place where suppression is re-checked: at the claim, at each window, before any second try. The
+# look-ups stand as subqueries of their own, so that each is one search of a unique index whatever the
+# planner believes: joined while the ledger was nearly empty, it would read the whole dispatch for everybody.
 _REMAINING = sa.text(
     """
     SELECT u.ordinal, u.contact_id, c.address_enc, c.salutation_enc, c.synthetic,
-        c.id IS NULL AS erased,
-        EXISTS (
+        CASE WHEN c.id IS NULL THEN 2 WHEN EXISTS (
             SELECT 1 FROM suppressions s
             WHERE s.digest = c.digest AND s.channel = c.channel AND s.lifted_at IS NULL
               AND (s.controller_id IS NULL OR s.controller_id = :controller)
               AND (s.topic IS NULL OR s.topic = :topic)
-        ) AS stopped
+        ) THEN 1 ELSE 0 END AS gone
     FROM batches b
     CROSS JOIN LATERAL unnest(b.contact_ids) WITH ORDINALITY AS u(contact_id, ordinal)
     LEFT JOIN contact_points c ON c.id = u.contact_id
     WHERE b.dispatch_id = :dispatch AND b.n = :batch AND u.ordinal BETWEEN :first AND :last
-      AND NOT EXISTS (
-          SELECT 1 FROM deliveries d
-          WHERE d.dispatch_id = :dispatch AND d.contact_id = u.contact_id AND d.status <> :waiting
-      )
-    ORDER BY u.ordinal
+      AND coalesce((
+          SELECT d.status FROM deliveries d
+          WHERE d.dispatch_id = :dispatch AND d.contact_id = u.contact_id
+      ), :waiting) = :waiting
     """
 )
+_STOPPED, _ERASED = 1, 2
+# A row of the driver's becomes a Remaining without a call of Python's per person.
+_remaining = partial(tuple.__new__, Remaining)
 
 
 class Checked(NamedTuple):
@@ -135,7 +160,7 @@ class Checked(NamedTuple):
 
 def check(session: Session, held: Claim, first: int = 1, last: int = 1_000) -> Checked:
     """Re-check suppression and erasure for ordinals ``first`` to ``last`` of a batch."""
-    rows = session.execute(
+    found = session.execute(
         _REMAINING,
         {
             "controller": held.controller,
@@ -146,15 +171,15 @@ def check(session: Session, held: Claim, first: int = 1, last: int = 1_000) -> C
             "last": last,
             "waiting": int(DeliveryStatus.WAITING),
         },
-    ).all()
-    left: list[Remaining] = []
-    stopped: list[tuple[int, int]] = []
-    erased: list[tuple[int, int]] = []
-    for ordinal, contact, address, salutation, synthetic, gone, suppressed in rows:
-        if gone:
-            erased.append((ordinal, contact))
-        elif suppressed:
-            stopped.append((ordinal, contact))
-        else:
-            left.append(Remaining(ordinal, contact, address, salutation, synthetic))
-    return Checked(left, stopped, erased)
+    )
+    rows = found.cursor.fetchall()  # type: ignore[attr-defined]  # the driver's own: a thousand a batch
+    found.close()
+    rows.sort(key=itemgetter(0))
+    left: list[Remaining] = [_remaining(row[:5]) for row in rows if not row[5]]
+    if len(left) == len(rows):
+        return Checked(left, [], [])
+    return Checked(
+        left,
+        [(row[0], row[1]) for row in rows if row[5] == _STOPPED],
+        [(row[0], row[1]) for row in rows if row[5] == _ERASED],
+    )

@@ -14,7 +14,26 @@ _ABANDONED = sa.text(
     """
     SELECT dispatch_id, n FROM batches
     WHERE state = 'claimed' AND lease_until < clock_timestamp()
-    ORDER BY lease_until LIMIT :most FOR UPDATE SKIP LOCKED
+    ORDER BY lease_until LIMIT :most
+    """
+)
+# Attempts, deliveries, batches: the order in which a late worker writes down its proof. The other way round the two
+# would wait for each other. Nobody is waited for: a worker that stands still with a lock in hand must not stop the sweep.
+_LOCK_ATTEMPTS = sa.text(
+    """
+    WITH mine AS (
+        SELECT n FROM attempts WHERE dispatch_id = :dispatch AND batch_n = :batch AND closed_at IS NULL
+        ORDER BY n FOR UPDATE SKIP LOCKED
+    )
+    SELECT (SELECT count(*) FROM mine)
+        = (SELECT count(*) FROM attempts WHERE dispatch_id = :dispatch AND batch_n = :batch AND closed_at IS NULL)
+    """
+)
+_LOCK_BATCH = sa.text(
+    """
+    SELECT 1 FROM batches
+    WHERE dispatch_id = :dispatch AND n = :batch AND state = 'claimed' AND lease_until < clock_timestamp()
+    FOR UPDATE SKIP LOCKED
     """
 )
 # Closed first: proof of a late worker that comes now waits for us, and then finds its people in doubt.
@@ -55,7 +74,11 @@ def recover(session: Session, most: int = 50) -> list[tuple[UUID, int, int]]:
     for dispatch, batch in session.execute(_ABANDONED, {"most": most}).all():
         values = {"dispatch": dispatch, "batch": batch}
         try:
-            with session.begin_nested():
+            with session.begin_nested() as point:
+                free = session.execute(_LOCK_ATTEMPTS, values).scalar_one()
+                if not free or session.execute(_LOCK_BATCH, values).one_or_none() is None:
+                    point.rollback()  # its worker, or another sweeper, is at it
+                    continue
                 doubt = session.execute(_DOUBT, values).scalar_one()
                 session.execute(_FREE, values | {"doubt": doubt})
         except sa.exc.ProgrammingError:  # one batch that cannot be recovered must not stop all others
@@ -68,7 +91,7 @@ def recover(session: Session, most: int = 50) -> list[tuple[UUID, int, int]]:
 _FINISH = sa.text(
     """
     UPDATE dispatches d SET finished_at = clock_timestamp(),
-        state = CASE d.state WHEN 'running' THEN 'done' ELSE d.state END
+        state = CASE d.state WHEN 'stopped' THEN 'stopped' ELSE 'done' END
     WHERE d.finished_at IS NULL AND (CAST(:only AS uuid) IS NULL OR d.id = :only)
       AND NOT EXISTS (SELECT 1 FROM batches b WHERE b.dispatch_id = d.id AND b.state <> 'done')
     RETURNING d.id
@@ -76,8 +99,25 @@ _FINISH = sa.text(
 )
 
 
+# Few enough that those who close the last ones may meet: the row of the dispatch makes them take turns.
+_LAST_FEW = 16
+_LEFT = sa.text(
+    "SELECT count(*) FROM (SELECT 1 FROM batches WHERE dispatch_id = :only AND state <> 'done' LIMIT :few) few"
+)
+_TURN = sa.text("SELECT 1 FROM dispatches WHERE id = :only AND finished_at IS NULL FOR NO KEY UPDATE")
+
+
 def finish(session: Session, only: UUID | None = None) -> list[UUID]:
-    """Mark the dispatches (or ``only`` this one) that have nothing left to do; their ids."""
+    """Mark the dispatches (or ``only`` this one) that have nothing left to do; their ids.
+
+    Two who close the last two batches at once each see the other's still open. So with few left they take turns: who
+    comes second waits for the first's commit, and looks after it.
+    """
+    if only is not None:
+        if session.execute(_LEFT, {"only": only, "few": _LAST_FEW}).scalar_one() == _LAST_FEW:
+            return []
+        if session.execute(_TURN, {"only": only}).one_or_none() is None:
+            return []
     return list(session.execute(_FINISH, {"only": only}).scalars())
 
 

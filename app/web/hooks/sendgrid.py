@@ -8,13 +8,15 @@ import structlog
 from flask import Blueprint, request
 from werkzeug.exceptions import Forbidden
 
-from app.services import receipts
 from app.web import context, guards
-from app.web.hooks import bell, body
+from app.web.hooks import body, desk
 from messaging.providers.sendgrid_hooks import SignatureChecker
 
 log = structlog.get_logger(__name__)
 hooks = Blueprint("sendgrid", __name__, url_prefix="/hooks/sendgrid")
+
+SIGNATURE = "X-Twilio-Email-Event-Webhook-Signature"
+hooks.after_request(desk.refusals("sendgrid", SIGNATURE))  # type: ignore[type-var]
 
 
 @hooks.post("/events")
@@ -24,14 +26,12 @@ def events() -> tuple[str, int]:
     raw = body.read()
     text = body.as_text(raw)
     key = context.settings().sendgrid_webhook_key
-    signature = request.headers.get("X-Twilio-Email-Event-Webhook-Signature", "")
+    signature = request.headers.get(SIGNATURE, "")
     timestamp = request.headers.get("X-Twilio-Email-Event-Webhook-Timestamp", "")
     if not key or not _checker(key).verify(raw, signature, timestamp):
         log.warning("hook_forged", provider="sendgrid", configured=bool(key))
         raise Forbidden
-    with context.transaction() as session:
-        receipts.store(session, "sendgrid", text)
-        bell.ring(session)
+    desk.keep("sendgrid", text)
     return "", 204
 
 

@@ -12,6 +12,7 @@ from werkzeug.wrappers import Response
 
 from app.db import utc_now
 from app.services import alerts, compose, previews, published, replies, reports, staff
+from app.services.budgets.allowances import Allowance, Prices
 from app.services.errors import Conflict, Invalid
 from app.services.staff import Officer
 from app.web import context, errors, guards, session
@@ -159,6 +160,7 @@ def send(alert_id: UUID) -> Response:
                 public_url=context.settings().public_url,
                 actor=session.actor(),
                 now=utc_now(),
+                prices=_prices(),
             )
     except Invalid as error:
         return _preview(who, alert_id, exercise=exercise, problem=error.message, status=400)
@@ -249,11 +251,17 @@ def _names(alert: Any, key: str) -> list[str]:
         return [one.name for one in staff.names_of(db, codes)]
 
 
+def _prices() -> Prices:
+    return Prices(context.settings().sms_segment_pence, context.settings().email_pence)
+
+
 def _preview(
     who: Officer, alert_id: UUID, *, exercise: bool, problem: str | None = None, status: int = 200
 ) -> Response:
     settings = context.settings()
     shown, weight = [], None
+    allowance: list[Allowance] = []
+    tight: list[Allowance] = []
     with context.transaction() as db:
         alert = compose.own(db, who, alert_id)
         ground = _ground(db, who, alert)
@@ -261,6 +269,7 @@ def _preview(
         try:
             shown = previews.preview(db, alert, settings.public_url, exercise=exercise)
             weight = compose.weigh(db, alert, shown, segment_pence=settings.sms_segment_pence)
+            allowance, tight = compose.allowance(db, who, weight, _prices(), now=utc_now())
         except Invalid as error:
             problem = problem or error.message
     names = ground.names(alert.audience.get("areas", []))
@@ -269,6 +278,8 @@ def _preview(
         alert=alert,
         shown=shown,
         weight=weight,
+        allowance=[writing.left(one) for one in allowance],
+        tight=writing.too_much(tight, vital=alert.urgency == "risk-to-life"),
         price=writing.price,
         segment_pence=settings.sms_segment_pence,
         letter=writing.letter,

@@ -1,7 +1,8 @@
-"""What becomes of a dispatch, to the last receipt; and its stop."""
+"""What becomes of a dispatch, to the last receipt; its pause and its stop."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
@@ -10,11 +11,13 @@ from sqlalchemy.orm import Session
 from werkzeug.wrappers import Response as AnyResponse
 
 from app.services import dispatch as dispatches
-from app.services import reports, staff
+from app.services import pausing, reports, staff
+from app.services.budgets import reserving
 from app.services.errors import Conflict, Invalid
 from app.services.reports import Sending
 from app.web import context, guards, session
 from app.web.forms import Form, Lines
+from app.web.officer import writing
 
 pages = Blueprint("progress", __name__)
 
@@ -24,6 +27,7 @@ CHANNELS = {
 }
 PHASES = {
     "sending": "It is being sent",
+    "paused": "It is paused",
     "stopping": "It is being stopped",
     "stopped": "It was stopped",
     "finished": "Everything has left",
@@ -35,6 +39,23 @@ class Stop(Form):
         "Why do you stop it?",
         longest=500,
         needed="Say why you stop it.",
+        hint="For the record. Do not write anybody's name or address.",
+    )
+
+
+class Pause(Form):
+    why = Lines(
+        "Why do you pause it?",
+        longest=500,
+        needed="Say why you pause it.",
+        hint="For the record. Do not write anybody's name or address.",
+    )
+
+
+class Resume(Form):
+    why = Lines(
+        "Why does it go on? (optional)",
+        longest=500,
         hint="For the record. Do not write anybody's name or address.",
     )
 
@@ -66,22 +87,43 @@ def figures(dispatch_id: UUID) -> Response:
 @guards.staff
 def stop(dispatch_id: UUID) -> AnyResponse:
     """Asks why, then stops within one batch. What has left cannot be taken back."""
+    return _ask(dispatch_id, "stop", Stop(), dispatches.stop, {"sending", "paused"})
+
+
+@pages.route("/staff/dispatches/<uuid:dispatch_id>/pause", methods=["GET", "POST"])
+@guards.staff
+def pause(dispatch_id: UUID) -> AnyResponse:
+    """Asks why, then holds back what has not left, until somebody lets it go on."""
+    return _ask(dispatch_id, "pause", Pause(), pausing.pause, {"sending"})
+
+
+@pages.route("/staff/dispatches/<uuid:dispatch_id>/resume", methods=["GET", "POST"])
+@guards.staff
+def resume(dispatch_id: UUID) -> AnyResponse:
+    """Lets a paused dispatch go on."""
+    return _ask(dispatch_id, "resume", Resume(), pausing.resume, {"paused"})
+
+
+def _ask(
+    dispatch_id: UUID, name: str, form: Stop | Pause | Resume, act: Callable[..., None], phases: set[str]
+) -> AnyResponse:
+    """A question with a reason; then back to the progress, which shows whatever has come of it."""
     with context.transaction() as db:
         sending = _own(db, dispatch_id)
-    form = Stop()
     progress = redirect(url_for("progress.dispatch", dispatch_id=dispatch_id), 303)
-    if request.method != "POST" and sending.phase != "sending":
+    waits = name == "stop" and sending.digests_open  # all else may have left
+    if request.method != "POST" and sending.phase not in phases and not waits:
         return progress
     if request.method == "POST" and form.validate():
         try:
             with context.transaction() as db:
-                dispatches.stop(db, dispatch_id, actor=session.actor(), why=form.why.data)
+                act(db, dispatch_id, actor=session.actor(), why=form.why.data or "")
             return progress
-        except Conflict:  # the last message left meanwhile
+        except Conflict:  # the last message left meanwhile, or a colleague stopped it
             return progress
         except Invalid as error:
             form.refuse(error)
-    page = render_template("officer/stop.html", sending=sending, form=form, problems=form.problems)
+    page = render_template(f"officer/{name}.html", sending=sending, form=form, problems=form.problems)
     return make_response(page, 400 if form.problems else 200)
 
 
@@ -99,9 +141,12 @@ def _figures(db: Session, sending: Sending) -> dict[str, Any]:
         "sending": sending,
         "channels": channels,
         "names": CHANNELS,
+        "cost": reserving.cost(db, sending.id),
+        "price": writing.price,
         "phase": PHASES[sending.phase],
-        "summary": f"{PHASES[sending.phase]}. {done:,} of {sending.recipients:,} have left, "
-        f"{delivered:,} were delivered.",
+        "summary": f"{PHASES[sending.phase]}. {done:,} of {sending.recipients - sending.digested:,} have left, "
+        f"{delivered:,} were delivered."
+        + (f" {sending.digested:,} get it in a digest." if sending.digested else ""),
         # Reports come in long after the last message has left.
         "over": sending.finished_at is not None and silent == 0,
     }

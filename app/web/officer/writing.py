@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from app.services import alerts, compose
 from app.services.alerts import Words
+from app.services.budgets.allowances import Allowance, amount
 from app.services.compose import Count
 from app.services.errors import Invalid
 from app.services.staff import BoroughChoice, Choice, Officer
@@ -194,6 +195,27 @@ def price(pence: Decimal) -> str:
     if pence < 100:
         return f"{pence.normalize():f}p"
     return f"£{pence / 100:,.2f}"
+
+
+def left(one: Allowance) -> str:
+    """“200 of 1,000 text segments left today”"""
+    when = "today" if one.period == "day" else "this month"
+    if one.measure == "pence":
+        return f"{amount('pence', one.left)} of {amount('pence', one.most)} left {when}"
+    return f"{int(one.left):,} of {amount(one.measure, one.most)} left {when}"
+
+
+def too_much(tight: Sequence[Allowance], *, vital: bool) -> str:
+    """What the page says of the limits that a sending would go over; nothing when there are none."""
+    if not tight:
+        return ""
+    which = " and ".join(left(one) for one in tight)
+    if vital:
+        return f"Your organisation has only {which}. Risk to life is sent all the same, and counts."
+    return (
+        f"Your organisation has only {which}: this would be refused. Choose fewer areas or channels, send it later, "
+        "or ask your administrator for a higher limit."
+    )
 
 
 def moment(text: str | None) -> datetime:

@@ -22,7 +22,9 @@ async function refresh() {
       const found = await answer.json();
       figures.innerHTML = found.html;
       say(found.summary, found.over);
-      if (found.phase !== "sending") document.getElementById("stop")?.remove();
+      for (const part of document.querySelectorAll("[data-phases]")) {
+        part.hidden = !part.dataset.phases.split(" ").includes(found.phase);
+      }
       if (found.over) return;
     } catch {
       // The line is away, or nobody is signed in any more: the next try shows which.

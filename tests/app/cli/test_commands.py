@@ -76,6 +76,46 @@ def test_a_ledger_that_does_not_balance_ends_with_status_1(run: Run, committed: 
     assert "does not balance" in result.output
 
 
+def test_a_dispatch_is_paused_goes_on_and_is_stopped_by_its_id_or_its_alert(
+    run: Run, committed: Database
+) -> None:
+    reference = drafted(run, *made(committed))
+    sent = run("alert", "send", reference).output.split()[-1]
+    assert run("dispatch", "pause", reference, "--why", "wait").output == f"dispatch {sent}: paused\n"
+    assert run("dispatch", "resume", sent).output == f"dispatch {sent}: running\n"
+    assert "Missing option '--why'" in run("dispatch", "stop", sent).output
+    assert run("dispatch", "stop", sent, "--why", "wrong").output == f"dispatch {sent}: stopped\n"
+    late = run("dispatch", "resume", reference)
+    assert late.exit_code == 1
+    assert f"dispatch {sent}: This dispatch was stopped." in late.output
+    assert "There was nothing to do." in late.output
+    for which in ("WL-2222222", "0192f0c4-0000-7000-8000-000000000000"):
+        unknown = run("dispatch", "pause", which, "--why", "x")
+        assert (unknown.exit_code, unknown.output.count("\n")) == (1, 1)
+
+
+def test_limits_are_shown_set_and_taken_away_and_what_is_over_is_refused(
+    run: Run, committed: Database
+) -> None:
+    slug, ward = made(committed)
+    assert run("organisation", "limits", slug).output == f"{slug} has no limits.\n"
+    assert "emails: " not in run("organisation", "limits", slug, "--emails-per-day", "0").output
+    reference = drafted(run, slug, ward)
+    refused = run("alert", "send", reference)
+    assert refused.exit_code == 1
+    assert "This alert needs 1 e-mail. Your organisation may send 0 e-mails on" in refused.output
+    run("organisation", "limits", slug, "--emails-per-day", "none", "--emails-per-month", "10")
+    assert run("alert", "send", reference).exit_code == 0
+    shown = run("organisation", "limits", slug, "--pence-per-month", "5000", "--sms-per-day", "1")
+    assert [line.partition(":")[0] for line in shown.output.splitlines()] == [
+        "1 text segment a day", "10 e-mails a month", "£50.00 a month",
+    ]  # fmt: skip
+    assert "10 e-mails a month: 1 e-mail taken in " in shown.output
+    for wrong in ("-1", "1.5", "many", "9" * 14):
+        assert run("organisation", "limits", slug, "--sms-per-day", wrong).exit_code == 2
+    assert run("organisation", "limits", "nobody").exit_code == 1
+
+
 def test_a_reference_that_is_none_is_named(run: Run) -> None:
     for words in (("ledger", "check"), ("alert", "send"), ("alert", "stop", "--why", "x")):
         result = run(*words, "WL-0000000")

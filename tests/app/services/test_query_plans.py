@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from decimal import Decimal
 from uuid import UUID
 
@@ -16,6 +17,7 @@ from sqlalchemy.orm import Session
 from app.db import new_id, utc_now
 from app.models.areas import Area
 from app.models.organisations import Organisation
+from app.models.reconcile import WebListening
 from app.services import (
     alerts,
     answers,
@@ -23,7 +25,9 @@ from app.services import (
     audience,
     compose,
     consent,
+    dispatch,
     inbound,
+    pausing,
     people,
     receipts,
     receiving,
@@ -32,9 +36,13 @@ from app.services import (
     staff,
 )
 from app.services import replies as inbox
-from app.services.ledger import attempts, claims, recovery, results
+from app.services.budgets import allowances, reserving, settling
+from app.services.errors import Conflict
+from app.services.ledger import attempts, claims, months, recovery, results
 from app.services.ledger.results import Row
 from app.services.passwords import Verdict
+from app.services.reconcile import inbox as polled
+from app.services.reconcile import mail, silence, texts, verdicts
 from app.services.staff import Officer
 from messaging.links import Signer
 from messaging.types import Channel, DeliveryStatus, InboundSms, Keyword, Outcome
@@ -87,6 +95,12 @@ INSERT INTO deliveries (dispatch_id, contact_id, batch_n, ordinal, attempt_n, st
     FROM generate_series(1, 10000) n, generate_series(0, 2) o;
 INSERT INTO deliveries (dispatch_id, contact_id, batch_n, ordinal, attempt_n, status)
     SELECT CAST(:sent AS uuid), 1000000 + n, 99, 1, 1, 30 FROM generate_series(1, :many) n;
+INSERT INTO reservations (dispatch_id, organisation_id, day, emails, segments, cost, email_pence, segment_pence, over,
+        counted, settled_at)
+    SELECT md5('dispatch' || n)::uuid, :controller, '2026-01-01', 3, 0, 0, 0, 4, false, true, now()
+    FROM generate_series(1, 10000) n;
+INSERT INTO spend_counters (organisation_id, period, starts, emails, segments, cost)
+    SELECT :controller, 'day', CAST('2000-01-01' AS date) + n, 1, 0, 0 FROM generate_series(1, 10000) n;
 INSERT INTO raw_events (source, body, merged_at) SELECT 'sendgrid', '[]', now() FROM generate_series(1, :many) n;
 INSERT INTO replies (id, controller_id, team_id, alert_id, contact_id, state, opened_at, last_at)
     SELECT md5('reply' || n)::uuid, :police, CASE n % 2 WHEN 0 THEN CAST(:team AS uuid) END, :alert, n,
@@ -306,9 +320,52 @@ def _desk(s: Seeded) -> None:
     assert reports.progress(s.session, [sent.dispatch_id])[0].left == 10
 
 
+def _control(s: Seeded) -> None:
+    """A dispatch is paused, goes on and is stopped; a limit refuses one, and what was reserved comes back."""
+    pausing.pause(s.session, s.sent, actor=ACTOR, why="x")
+    pausing.sweep(s.session)
+    pausing.resume(s.session, s.sent, actor=ACTOR)
+    changes: dict[tuple[str, str], int | None] = {("day", "emails"): 0}
+    allowances.set_limits(s.session, s.police, changes, actor=ACTOR)
+    makes = Makes(s.session)
+    vital = makes.alert(s.police, [s.ward], urgency="risk-to-life")
+    sent = dispatch.send(s.session, vital.id, token="token-vital", actor=ACTOR, public_url=ledger.URL).id
+    assert settling.settle(s.session) == 1
+    with pytest.raises(Conflict, match="0 e-mails are left"):
+        ledger.resent(makes, s.police, s.ward)
+    for one in (sent, s.sent):
+        dispatch.stop(s.session, one, actor=ACTOR, why="x")
+        s.session.execute(
+            sa.text("UPDATE batches SET state = 'done', stopped = size WHERE dispatch_id = :d"), {"d": one}
+        )
+        recovery.finish(s.session, one)
+        assert reserving.cost(s.session, one)
+    assert settling.settle(s.session) == 2
+    assert not months.dropped(s.session, s.sent)
+
+
+def _reconcile(s: Seeded) -> None:
+    """Mail whose silence proves something, texts in doubt, silent texts and the numbers to be read."""
+    now = utc_now() + timedelta(hours=1)
+    held, attempt = ledger.carried(s.session, DeliveryStatus.IN_DOUBT)
+    s.session.add(WebListening(id=new_id(), began_at=now - timedelta(days=2), seen_at=now))
+    s.session.execute(
+        sa.text("UPDATE attempts SET provider = 'sendgrid', closed_at = opened_at WHERE dispatch_id = :d"),
+        {"d": held.dispatch},
+    )
+    assert mail.silent(s.session, "sendgrid", now=now) == []
+    verdicts.not_taken(s.session, held.dispatch, held.batch, attempt, now=now)
+    texts.due(s.session, ["twilio"], signer=Signer({1: bytes(32)}, 1), public_url=ledger.URL, now=now)
+    texts.named(s.session, [1, 2], ["SM1", "SM2"])
+    silence.notice(s.session, now=now)
+    for one in silence.due(s.session, ["twilio"], now=now + timedelta(hours=1)):
+        silence.asked(s.session, one, now=now)
+    polled.due(s.session, ["twilio"], now=now)
+
+
 HOT: list[Callable[[Seeded], object]] = [
     _claim, _check, _write, _recover, _merge, _erase, _inbound, _leave, _freeze, _count, _find, _ward, _reply,
-    _desk,
+    _desk, _control, _reconcile,
 ]  # fmt: skip
 
 
@@ -335,7 +392,7 @@ def test_a_query_without_an_index_would_be_found(seeded: Seeded) -> None:
     assert seeded.large >= {
         "contact_points", "consents", "suppressions", "subscriptions", "places", "place_areas", "postcodes",
         "dispatches", "batches", "attempts", "raw_events", "replies", "reply_messages", "deliveries_default",
-        f"deliveries_{utc_now():%Y%m}",
+        f"deliveries_{utc_now():%Y%m}", "reservations", "spend_counters",
     }  # fmt: skip
     assert scans(seeded, "SELECT 1 FROM contact_points WHERE salutation_enc = '\\x01'", None) == [
         "contact_points"

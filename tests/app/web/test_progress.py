@@ -181,6 +181,65 @@ def test_what_has_finished_meanwhile_is_not_stopped(watched: Watched) -> None:
         assert session.get_one(Dispatch, watched.sent).state == "done"
 
 
+def test_pausing_asks_why_holds_back_the_rest_and_says_how_it_goes_on(watched: Watched) -> None:
+    pause, resume = watched.path + "/pause", watched.path + "/resume"
+    assert watched.site.client.get(resume).headers["Location"] == watched.path, "it is not paused"
+    assert "what has not left by" in words(watched.site.client.get(pause).text)
+    for nothing in ("", "  ", "x" * 501, "a\x00b"):
+        refused = watched.site.submit(pause, {"why": nothing})
+        assert refused.status_code == 400
+        assert "#why" in refused.text
+    done = watched.site.submit(pause, {"why": "Is the picture right?"})
+    assert (done.status_code, done.headers["Location"]) == (303, watched.path)
+    page = watched.page()
+    assert "It is paused. Nothing more leaves until somebody lets it go on." in page
+    found = watched.site.client.get(watched.path + "/figures").get_json()
+    assert (found["phase"], found["over"]) == ("paused", False)
+    assert watched.site.client.get(pause).headers["Location"] == watched.path
+    watched.world.drain()
+    assert not watched.world.reached(watched.sent)
+    assert watched.site.submit(resume, {"why": "x" * 501}).status_code == 400
+    assert watched.site.submit(resume, {"why": ""}).headers["Location"] == watched.path
+    assert "It is being sent." in watched.page()
+    watched.world.drain()
+    assert sorted(watched.world.reached(watched.sent).values()) == [1] * 6
+    with watched.world.looking() as session:
+        entries = session.scalars(
+            sa.select(AuditEntry).where(AuditEntry.event.in_(["dispatch:pause", "dispatch:resume"]))
+        ).all()
+    assert [(e.event, e.why) for e in entries] == [
+        ("dispatch:pause", "Is the picture right?"),
+        ("dispatch:resume", None),
+    ]
+    assert all(e.actor_id is not None for e in entries)
+
+
+def test_the_buttons_are_those_of_the_moment(watched: Watched) -> None:
+    def shown() -> list[str]:
+        page = watched.site.client.get(watched.path).text
+        parts = re.sub(r"<div data-phases[^>]* hidden>.*?</div>\s*</div>", "", page, flags=re.DOTALL)
+        return [what for what in ("Pause it", "Let it go on", "Stop it") if f"{what}\n" in parts]
+
+    assert shown() == ["Pause it", "Stop it"]
+    watched.site.submit(watched.path + "/pause", {"why": "Wait"})
+    assert shown() == ["Let it go on", "Stop it"]
+    watched.site.submit(watched.path + "/stop", {"why": "Withdrawn"})
+    assert shown() == []
+    watched.world.drain()
+    assert "4 not sent" in watched.page()
+
+
+def test_a_pause_that_comes_too_late_leads_back_to_the_progress(watched: Watched) -> None:
+    page = watched.site.client.get(watched.path + "/pause").text
+    watched.world.run("UPDATE dispatches SET finished_at = now(), state = 'done'")
+    late = watched.site.client.post(
+        watched.path + "/pause", data={**watched.site.fields(page), "why": "Too late"}
+    )
+    assert late.headers["Location"] == watched.path
+    with watched.world.looking() as session:
+        assert session.get_one(Dispatch, watched.sent).state == "done"
+
+
 def test_a_dispatch_to_nobody_says_so_and_ends(committed: Database, tmp_path: Path) -> None:
     with world(committed, tmp_path) as one:
         with one.making() as makes:
@@ -194,7 +253,7 @@ def test_a_dispatch_to_nobody_says_so_and_ends(committed: Database, tmp_path: Pa
     assert "There was nobody to send it to." in page
 
 
-@pytest.mark.parametrize("rest", ["", "/figures", "/stop"])
+@pytest.mark.parametrize("rest", ["", "/figures", "/stop", "/pause", "/resume"])
 def test_a_dispatch_that_is_not_there_is_not_found(watched: Watched, rest: str) -> None:
     for what in (new_id(), "x", "00000000-0000-0000-0000-00000000000g"):
         assert watched.site.client.get(f"/staff/dispatches/{what}{rest}").status_code == 404

@@ -154,7 +154,15 @@ def test_without_a_database_the_site_says_so_and_stays(database):
 def test_a_site_with_its_servers_is_ready(still_site):
     answer = still_site.client.get("/health/ready")
     assert answer.status_code == 200
-    assert answer.get_json() == {"status": "ok", "database": "ok", "queue": "ok"}
+    found = answer.get_json()
+    assert found == {
+        "status": "ok",
+        "database": "ok",
+        "tables": "ok",
+        "scheduler": "ok",
+        "queue": "ok",
+        "alarm_routes": "none",
+    }
 
 
 def test_a_body_that_is_too_large_is_refused(still_site):

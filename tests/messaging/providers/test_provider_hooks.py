@@ -70,7 +70,7 @@ def test_a_hostile_address_fails_the_check(url):
         ("undelivered", "30003", DeliveryStatus.BOUNCED, "30003", None),
         ("undelivered", "30005", DeliveryStatus.BOUNCED, "30005", "bounce"),
         ("undelivered", "30006", DeliveryStatus.BOUNCED, "30006", "bounce"),
-        ("failed", "21610", DeliveryStatus.BOUNCED, "21610", "unsubscribe"),
+        ("failed", "21610", DeliveryStatus.BOUNCED, "21610", "stop"),
         ("failed", "<script>", DeliveryStatus.BOUNCED, "", None),
         ("failed", "", DeliveryStatus.BOUNCED, "", None),
     ],

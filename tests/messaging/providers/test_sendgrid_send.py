@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -169,6 +170,20 @@ def test_429_says_how_long_to_wait(server_class, mail, headers):
     result, _ = send(server_class, mail(), server_class.answer(429, b"", **headers))
     assert (result.outcome, result.reason) == (Outcome.NOT_TAKEN, "429")
     assert result.retry_after == (3.0 if "Retry_After" in headers else 0.0)
+    assert result.busy == "account"
+
+
+@pytest.mark.parametrize(
+    ("remaining", "reset", "busy"), [("0", 30, "account"), ("1", 30, ""), ("0", -30, ""), ("none", 30, "")]
+)
+def test_the_last_call_that_was_given_out_says_when_the_next_ones_are(
+    server_class, mail, remaining, reset, busy
+):
+    headers = {"X_RateLimit_Remaining": remaining, "X_RateLimit_Reset": str(int(time.time()) + reset)}
+    result, _ = send(server_class, mail(), server_class.answer(202, **headers))
+    assert (result.outcome, result.busy) == (Outcome.TAKEN, busy)
+    if busy:
+        assert 20 < result.retry_after <= 30
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import itertools
 import json
 from pathlib import Path
 from urllib.parse import parse_qs
@@ -154,6 +155,62 @@ def test_429_says_how_long_to_wait(server_class, sms):
     result, _ = send(server_class, sms(), server_class.answer(429, error(20429, 429), Retry_After="12"))
     assert (result.outcome, result.reason, result.retry_after) == (Outcome.NOT_TAKEN, "20429", 12.0)
     assert result.retryable
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "busy"),
+    [
+        (429, 20429, "account"),
+        (400, 63038, "account"),
+        (429, 0, "account"),
+        (429, 21611, "sender"),
+        (400, 14107, "sender"),
+        (400, 30001, "sender"),
+        (400, 21211, ""),
+        (401, 20003, ""),
+    ],
+)
+def test_too_many_is_told_of_the_account_or_of_one_sender(server_class, sms, status, code, busy):
+    result, _ = send(server_class, sms(), server_class.answer(status, error(code, status)))
+    assert result.busy == busy
+
+
+def test_what_messages_have_in_common_is_written_once_and_never_taken_for_anothers(server_class, sms):
+    messages = [
+        sms(n, sender=sender, body=body, validity_seconds=seconds)
+        for n, (sender, body, seconds) in enumerate(
+            itertools.product(
+                ["+447400000001", "Met Police"],
+                ["Ring 101 & say “shed”: 5 % = £10", "Ring 101", "ŵ🚲\r\n?#/"],
+                [60, 3600],
+            )
+        )
+    ]
+
+    async def go():
+        async with server_class(server_class.answer(201, TAKEN)) as server:
+            twilio = provider(server.url)
+            for message in messages * 2:
+                assert (await twilio.send(message, 5)).outcome is Outcome.TAKEN
+            await twilio.aclose()
+            return server.requests
+
+    for request, message in zip(asyncio.run(go()), messages * 2, strict=True):
+        form = {
+            name: value for name, (value,) in parse_qs(request.body.decode(), strict_parsing=True).items()
+        }
+        assert form == {
+            "To": message.to,
+            "From": message.sender,
+            "Body": message.body,
+            "ValidityPeriod": str(message.validity_seconds),
+            "StatusCallback": f"https://wardlink.example/hooks/twilio/status?ref={message.ref}#rc=3&rp=ct,rt,5xx",
+        }
+
+
+def test_two_accounts_have_names_of_their_own():
+    second = provider("http://127.0.0.1:9", name="twilio-2")
+    assert (provider("http://127.0.0.1:9").name, second.name) == ("twilio", "twilio-2")
 
 
 @pytest.mark.parametrize(

@@ -175,6 +175,22 @@ def test_events_that_were_not_taken_come_again(start: Start, webhook: Webhook) -
     assert len(ids) == 4 and len(set(ids)) == 2
 
 
+def test_events_are_tried_with_growing_gaps_until_sendgrids_day_is_over(
+    start: Start, webhook: Webhook
+) -> None:
+    caller = start(events_url=webhook.url, event_day=1.5, event_longest_gap=60.0, delivery_delay=0.0)
+    webhook.statuses = [503] * 1_000
+    caller.mail(mail())
+    gauge = wait_for(lambda: (g := caller.gauge())["callbacks_pending"] == 0 and g, "the end of the day")
+    assert gauge["callbacks_delivered"] == 0 and gauge["callbacks_failed"] >= 1
+    # Doubling from a 172,800th of the day: some 18 tries, not hundreds.
+    assert 12 <= len(webhook.posts) / gauge["callbacks_failed"] <= 19
+    assert (
+        len({post.signature_header("X-Twilio-Email-Event-Webhook-Signature") for post in webhook.posts})
+        == (gauge["callbacks_failed"])
+    ), "what was signed once comes again as it was"
+
+
 def test_a_stop_address_presses_the_mail_programs_button_on_this_machine_only(
     start: Start, webhook: Webhook
 ) -> None:

@@ -1,0 +1,203 @@
+"""Freezing who gets a dispatch, and when: batches, and places in digests (decision 0026).
+
+Most people asked for nothing: their batches are one INSERT … SELECT. Those with preferences follow in a second
+statement, after the rows of those with a weekly cap were locked: two dispatches cannot both take the last place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from app.models.ledger import BATCH_SIZE, BULK_LANE, Dispatch
+from app.models.organisations import Sender
+from app.services import audience, deferral
+from app.services.audience import Audience
+from app.services.errors import Conflict
+
+# Small enough that one sender's texts do not hold a lease for minutes.
+SMS_BATCH = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """What was frozen. ``recipients`` are those of the batches and those in digests together."""
+
+    batches: int
+    recipients: int
+    digested: int
+
+
+_POOL = """
+    pool AS (
+        SELECT id, channel, kind,
+            row_number() OVER (PARTITION BY channel ORDER BY id) - 1 AS turn,
+            count(*) OVER (PARTITION BY channel) AS senders
+        FROM senders WHERE id = ANY(CAST(:senders AS int[]))
+    )
+"""
+_BATCHES = """
+    INSERT INTO batches (dispatch_id, n, channel, language, controller_id, sender_id, lane, urgency, exercise,
+        contact_ids, size, reserved_segments, not_before, expires_at, quiet_from, quiet_until, not_after)
+    SELECT :dispatch, {n}, channel, :language, :controller,
+        sender_id, :lane, :urgency, :exercise, ids, size,
+        CASE channel WHEN 'sms' THEN size * CASE kind WHEN 'two-way' THEN :segments_two_way ELSE :segments_one_way END
+            ELSE 0 END, {times}
+    FROM grouped
+"""
+
+
+def _everybody(held: str, join: str) -> sa.TextClause:
+    return sa.text(
+        audience.RECIPIENTS
+        + f"""
+        , {_POOL}, placed AS (
+            SELECT r.id, r.channel, pool.id AS sender_id, pool.kind, {held} AS held,
+                row_number() OVER (PARTITION BY pool.id, {held} ORDER BY r.id) - 1 AS place
+            FROM recipients r
+            -- The same person hears from the same number, so that STOP and replies make sense.
+            JOIN pool ON pool.channel = r.channel AND pool.turn = r.id % pool.senders
+            {join}
+        ), grouped AS (
+            SELECT channel, sender_id, kind, held,
+                place / CASE channel WHEN 'sms' THEN :sms_batch ELSE :batch END AS chunk,
+                array_agg(id ORDER BY id) AS ids, count(*) AS size
+            FROM placed GROUP BY 1, 2, 3, 4, 5
+        ), frozen AS (
+            {
+            _BATCHES.format(
+                n="row_number() OVER (ORDER BY chunk, channel, sender_id) - 1",
+                times=":not_before, :expires_at, NULL, NULL, NULL",
+            )
+        } WHERE NOT held
+        )
+        SELECT channel, CAST(ids AS text) FROM grouped WHERE held
+        """
+    )
+
+
+_AT_ONCE = _everybody("false", "")
+_MOST = _everybody("(p.contact_id IS NOT NULL)", "LEFT JOIN contact_preferences p ON p.contact_id = r.id")
+
+_LOCK = sa.text(
+    """
+    SELECT count(*) FROM (
+        SELECT 1 FROM contact_preferences
+        WHERE contact_id = ANY(CAST(:ids AS bigint[])) AND weekly_cap IS NOT NULL
+        ORDER BY contact_id FOR NO KEY UPDATE
+    ) locked
+    """
+)
+# Who could only get it when it is over waits until then, and ends as expired like anybody else.
+_PLACED = f"""
+    {_POOL}, placed AS (
+        SELECT r.id, r.channel, pool.id AS sender_id, pool.kind, r.quiet_from, r.quiet_until,
+            least(r.at, :expires_at) AS at,
+            row_number() OVER (
+                PARTITION BY pool.id, least(r.at, :expires_at), r.quiet_from, r.quiet_until ORDER BY r.id) - 1 AS place
+        FROM planned r JOIN pool ON pool.channel = r.channel AND pool.turn = r.id % pool.senders
+        WHERE NOT r.digested
+    ), grouped AS (
+        SELECT channel, sender_id, kind, at, quiet_from, quiet_until,
+            place / CASE channel WHEN 'sms' THEN :sms_batch ELSE :batch END AS chunk,
+            array_agg(id ORDER BY id) AS ids, count(*) AS size
+        FROM placed GROUP BY 1, 2, 3, 4, 5, 6, 7
+    )
+    {
+    _BATCHES.format(
+        n=(
+            "(SELECT count(*) FROM batches WHERE dispatch_id = :dispatch) "
+            "+ row_number() OVER (ORDER BY at, chunk, channel, sender_id, quiet_from, quiet_until) - 1"
+        ),
+        times="at, :expires_at, quiet_from, quiet_until, CASE WHEN at < :expires_at "
+        "THEN quiet_start(at, quiet_from, quiet_until) END",
+    )
+}
+"""
+_REST = sa.text(f"WITH {deferral.HELD}, {deferral.PLAN}, {deferral.TAKEN}, {_PLACED}")
+_DIGEST = sa.text(f"WITH {deferral.HELD}, {deferral.PLAN_DIGEST}, {_PLACED}")
+_SUMS = sa.text(
+    """
+    WITH people AS (
+        SELECT id FROM batches b, unnest(b.contact_ids) AS id WHERE b.dispatch_id = :dispatch
+        UNION ALL SELECT contact_id FROM digest_items WHERE dispatch_id = :dispatch
+    )
+    SELECT (SELECT count(*) FROM batches WHERE dispatch_id = :dispatch),
+        (SELECT coalesce(sum(size), 0) FROM batches WHERE dispatch_id = :dispatch),
+        (SELECT count(*) FROM digest_items WHERE dispatch_id = :dispatch),
+        (SELECT count(DISTINCT id) FROM people)
+    """
+)
+
+
+def freeze(
+    session: Session,
+    dispatch: Dispatch,
+    who: Audience,
+    *,
+    senders: Sequence[Sender],
+    language: str,
+    segments: Mapping[str, int],
+) -> Counted:
+    """Freeze the audience of a dispatch; ``segments``: of one text, by kind of sender.
+
+    The urgent lane asks nobody when: no quiet hours, no caps, no digests. Conflict when the sums do not add up.
+    """
+    values = _values(dispatch, senders, language, segments)
+    statement = _MOST if dispatch.lane == BULK_LANE else _AT_ONCE
+    held: dict[str, list[str]] = {"email": [], "sms": []}
+    for channel, ids in session.execute(statement, who.parameters() | values):
+        held[channel].append(ids[1:-1])
+    emails, phones = held["email"], held["sms"]
+    if emails or phones:
+        session.execute(_LOCK, {"ids": _array(emails + phones)})
+        session.execute(_REST, values | {"emails": _array(emails), "phones": _array(phones)})
+    return counted(session, dispatch.id)
+
+
+def freeze_digest(
+    session: Session, dispatch: Dispatch, contacts: Sequence[int], *, senders: Sequence[Sender], language: str
+) -> Counted:
+    """Freeze a digest to these e-mail addresses."""
+    values = _values(dispatch, senders, language, {"two-way": 0, "alphanumeric": 0})
+    session.execute(_DIGEST, values | {"emails": _array(map(str, contacts)), "phones": "{}"})
+    return counted(session, dispatch.id)
+
+
+def _values(
+    dispatch: Dispatch, senders: Sequence[Sender], language: str, segments: Mapping[str, int]
+) -> dict[str, Any]:
+    return {
+        "dispatch": dispatch.id,
+        "controller": dispatch.controller_id,
+        "senders": [s.id for s in senders],
+        "sms_batch": SMS_BATCH,
+        "batch": BATCH_SIZE,
+        "language": language,
+        "lane": dispatch.lane,
+        "urgency": dispatch.urgency,
+        "exercise": dispatch.exercise,
+        "segments_two_way": segments["two-way"],
+        "segments_one_way": segments["alphanumeric"],
+        "not_before": dispatch.not_before,
+        "starts": dispatch.not_before,
+        "expires_at": dispatch.expires_at,
+    }
+
+
+def _array(ids: Any) -> str:
+    """An array as PostgreSQL reads it: a hundred thousand ids need not become Python's numbers in between."""
+    return "{" + ",".join(ids) + "}"
+
+
+def counted(session: Session, dispatch: UUID) -> Counted:
+    """What is frozen of a dispatch. Conflict when somebody stands in it twice."""
+    batches, placed, digested, distinct = session.execute(_SUMS, {"dispatch": dispatch}).one()
+    if placed + digested != distinct:
+        raise Conflict("The frozen batches hold somebody twice: nothing was sent.")
+    return Counted(batches, placed + digested, digested)
