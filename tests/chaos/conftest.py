@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from messaging.types import Channel
-from tests.chaos.harness import Scene, scene
+from tests.chaos.harness import Scene
+from tests.chaos.stage import scene
 from tests.conftest import Database
 
 MakeScene = Callable[..., Scene]

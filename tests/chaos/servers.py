@@ -7,9 +7,11 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from urllib.parse import urlsplit
 
+import psycopg
 import redis
 
 from app import migrate, roles
@@ -19,9 +21,9 @@ from app.embedded.identity import die_with_parent
 from tests.conftest import Database
 
 
-def private_valkey(stack: Stack) -> str:
-    """Start a Valkey that nobody else uses, as one of the stack's children; its URL."""
-    port = free_port()
+def private_valkey(stack: Stack, port: int = 0) -> str:
+    """Start a Valkey that nobody else uses, empty, as one of the stack's children; its URL."""
+    port = port or free_port()
     stack.folder.mkdir(parents=True, exist_ok=True)
     log = stack.folder / "valkey.log"
     with log.open("ab") as out:
@@ -71,15 +73,67 @@ def private_cluster() -> Iterator[tuple[Database, Path]]:
             client.stop(folder)
 
 
-def kill_postgres(folder: Path, meanwhile: Callable[[], object]) -> None:
+def kill_postgres(folder: Path, meanwhile: Callable[[], object] = lambda: None) -> None:
     """kill -9 of the postmaster, then ``meanwhile``; returns once the keeper has started another."""
+    _end_postgres(folder, signal.SIGKILL, meanwhile)
+
+
+def _end_postgres(folder: Path, how: signal.Signals, meanwhile: Callable[[], object]) -> None:
     before = client.running(folder)
     assert before is not None, "the cluster is not running"
-    os.kill(before.postgres_pid, signal.SIGKILL)
+    os.kill(before.postgres_pid, how)
     meanwhile()
 
     def another() -> bool:
         now = client.running(folder)
         return now is not None and now.postgres_pid != before.postgres_pid
 
-    wait_until(another, what="PostgreSQL after its kill")
+    wait_until(another, seconds=90, what="PostgreSQL after its end")
+
+
+def port_of(url: str) -> int:
+    """The port in the address of a server."""
+    port = urlsplit(url).port
+    assert port is not None
+    return port
+
+
+def cut_connections(admin_url: str) -> int:
+    """End every connection to a database but the one that does it; how many there were."""
+    with psycopg.connect(roles.libpq(admin_url), autocommit=True) as admin:
+        ended = admin.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+        return len(ended.fetchall())
+
+
+def restart_postgres(folder: Path) -> None:
+    """A fast shutdown, as for an update of the server; returns once the keeper has started it again."""
+    _end_postgres(folder, signal.SIGINT, lambda: None)
+
+
+@contextmanager
+def full_disk(folder: Path) -> Iterator[None]:
+    """While this lasts, not a byte is left on the file system of ``folder``."""
+    filler = folder / "filler"
+    try:
+        with filler.open("wb", buffering=0) as file:
+            for block in (1 << 20, 1 << 12, 1):
+                with suppress(OSError):
+                    while file.write(b"\0" * block):
+                        pass
+        yield
+    finally:
+        filler.unlink()
+
+
+@contextmanager
+def sized_disk(folder: Path, size: str) -> Iterator[Path]:
+    """A file system of its own in memory, ``size`` as mount reads it; root only."""
+    folder.mkdir(parents=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)], check=True)
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)

@@ -39,10 +39,10 @@ class Stall:
             )
         )
 
-    def waiting(self) -> bool:
-        """Whether somebody stands before the lock now."""
+    def waiting(self, least: int = 1) -> bool:
+        """Whether ``least`` connections stand before the lock now."""
         row = self._admin.execute(_WAITING).fetchone()
-        return row is not None and row[0] > 0
+        return row is not None and row[0] >= least
 
     def free(self) -> None:
         """Let everybody through, from now on."""

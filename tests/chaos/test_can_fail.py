@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import pytest
 
-from app.cli.stack import wait_until
 from messaging.types import Channel
 from tests.chaos import verdict as kinds
 from tests.chaos.conftest import MakeScene
-from tests.chaos.harness import Scene
+from tests.chaos.harness import Scene, until
 from tests.chaos.stall import Stall
-from tests.chaos.test_leases import SENDERS, taken_back, wake_in_the_middle
+from tests.chaos.test_leases import SENDERS, wake_in_the_middle
 
 pytestmark = pytest.mark.chaos
 
@@ -79,13 +78,29 @@ def test_without_on_conflict_a_sleepers_evidence_is_lost(
     scene.strike_when(lambda: True, lambda: scene.asleep(sleeper), what="a worker falls asleep")
     scene.no_more_holds()
     scene.release()
-    wait_until(lambda: taken_back(scene), what="the end of the sleeper's leases")
+    until(scene.taken_back, "the end of the sleeper's leases")
     scene.worker()
-    wait_until(scene.finished, what="the other worker to take over")
+    until(scene.finished, "the other worker to take over")
     scene.awake(sleeper)
     scene.doubtful.clear()  # it lived to read every answer
     sleeper.process.terminate()  # it ends once it has written down what it knows
-    wait_until(lambda: not sleeper.alive(), what="the sleeper's end")
+    until(lambda: not sleeper.alive(), "the sleeper's end")
     scene.finish()
     found = harms(scene)
     assert (kinds.DOUBT in found) if sabotage else not found, scene.verdict()
+
+
+@pytest.mark.parametrize("withheld", [0.0, 1.0])
+def test_receipts_that_never_come_are_counted_as_lost(make_scene: MakeScene, withheld: float) -> None:
+    scene = make_scene(Channel.EMAIL, receipts=True)
+    scene.standing["receipts"] = {"withhold": withheld}
+    scene.faults()
+    scene.site()
+    scene.merger()
+    scene.scheduler()
+    scene.worker()
+    until(scene.finished, "the end of the dispatch")
+    if withheld:
+        assert scene.verdict().receipts_lost == scene.recipients
+    else:
+        until(lambda: not scene.verdict().receipts_lost, "every receipt")

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from app.cli.stack import wait_until
 from messaging.types import Channel
 from tests.chaos.conftest import MakeScene
-from tests.chaos.harness import Scene
+from tests.chaos.harness import Scene, until
 from tests.chaos.stall import Stall
 
 pytestmark = pytest.mark.chaos
@@ -15,13 +14,6 @@ pytestmark = pytest.mark.chaos
 # SMS batches of 300 have three windows, so a sleeper has work left to do wrong.
 SENDERS = {Channel.EMAIL: 12, Channel.SMS: 8}
 FIRST = {Channel.EMAIL: 500, Channel.SMS: 600}
-
-
-def taken_back(scene: Scene) -> bool:
-    """Whether every lease of the sleeper has been taken away, and its open calls put in doubt."""
-    return not scene.open_attempts() and not scene.one(
-        "SELECT count(*) FROM batches WHERE dispatch_id = :dispatch AND state = 'claimed'"
-    )
 
 
 def test_a_worker_that_slept_past_its_lease_adds_its_evidence_and_sends_nothing_more(
@@ -35,14 +27,14 @@ def test_a_worker_that_slept_past_its_lease_adds_its_evidence_and_sends_nothing_
     assert scene.stop_some()
     scene.no_more_holds()
     scene.release()  # the provider's answers now lie in the sleeper's sockets
-    wait_until(lambda: taken_back(scene), what="the end of the sleeper's leases")
+    until(scene.taken_back, "the end of the sleeper's leases")
     assert scene.one("SELECT count(*) FROM deliveries WHERE status = 10") > 0
     scene.worker()
-    wait_until(scene.finished, what="the other worker to take over")
+    until(scene.finished, "the other worker to take over")
     scene.awake(sleeper)
     scene.doubtful.clear()  # it lived to read every answer: nobody may stay in doubt
     in_doubt = "SELECT count(*) FROM deliveries WHERE status = 10"
-    wait_until(lambda: scene.one(in_doubt) == 0, what="the sleeper's evidence")
+    until(lambda: scene.one(in_doubt) == 0, "the sleeper's evidence")
     scene.finish()
     verdict = scene.verdict()
     assert not any(verdict.harms.values()), verdict
@@ -58,16 +50,14 @@ def wake_in_the_middle(scene: Scene, sabotage: str | None = None) -> None:
     sleeper = scene.worker(sabotage)
     scene.strike_when(lambda: True, lambda: scene.asleep(sleeper), what="a worker falls asleep")
     scene.scheduler()
-    wait_until(lambda: taken_back(scene), what="the end of the sleeper's leases")
+    until(scene.taken_back, "the end of the sleeper's leases")
     before = scene.sandbox.gauge()["accepted"]["sms"]
     scene.hold(0, "after")
     scene.worker()
-    wait_until(
-        lambda: scene.sandbox.gauge()["accepted"]["sms"] >= before + 50, what="the other worker's calls"
-    )
+    until(lambda: scene.sandbox.gauge()["accepted"]["sms"] >= before + 50, "the other worker's calls")
     scene.awake(sleeper)
     closed = "SELECT count(*) FROM attempts WHERE dispatch_id = :dispatch AND n = 3 AND closed_at IS NOT NULL"
-    wait_until(lambda: scene.one(closed) > 0, what="the end of the third windows")
+    until(lambda: scene.one(closed) > 0, "the end of the third windows")
 
 
 def test_a_worker_frozen_inside_its_transaction_holds_nobody_up_past_its_lease(
@@ -85,11 +75,11 @@ def test_a_worker_frozen_inside_its_transaction_holds_nobody_up_past_its_lease(
     scene.release()
     scene.no_more_holds()
     scene.worker()
-    wait_until(scene.finished, what="the other worker to take over")
+    until(scene.finished, "the other worker to take over")
     scene.awake(sleeper)
     scene.doubtful.clear()  # it lived to read every answer
     sleeper.process.terminate()  # it ends once it has written down what it knows
-    wait_until(lambda: not sleeper.alive(), what="the sleeper's end")
+    until(lambda: not sleeper.alive(), "the sleeper's end")
     scene.finish()
     verdict = scene.verdict()
     assert not any(verdict.harms.values()), verdict
@@ -102,15 +92,15 @@ def test_what_a_sleeper_gives_back_is_sent_by_whoever_holds_the_batch(make_scene
     sleeper = scene.worker()
     scene.strike_when(lambda: True, lambda: scene.asleep(sleeper), what="a worker falls asleep")
     scene.scheduler()
-    wait_until(lambda: taken_back(scene), what="the end of the sleeper's leases")
-    wait_until(lambda: scene.sandbox.gauge()["open_sms"] == 0, what="the provider's refusals")
+    until(scene.taken_back, "the end of the sleeper's leases")
+    until(lambda: scene.sandbox.gauge()["open_sms"] == 0, "the provider's refusals")
     scene.hold(0, "after")
     scene.worker()
-    wait_until(lambda: scene.sandbox.gauge()["open_sms"] >= 50, what="the other worker's calls")
+    until(lambda: scene.sandbox.gauge()["open_sms"] >= 50, "the other worker's calls")
     scene.awake(sleeper)
     scene.doubtful.clear()  # a refusal that was read is no doubt
     given_back = "SELECT count(*) FROM deliveries WHERE status = 0"
-    wait_until(lambda: scene.one(given_back) > 0, what="what the sleeper gives back")
+    until(lambda: scene.one(given_back) > 0, "what the sleeper gives back")
     scene.sandbox.ask("DELETE", "faults")
     scene.finish()
     verdict = scene.verdict()

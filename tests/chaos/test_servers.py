@@ -9,8 +9,8 @@ import pytest
 
 from messaging.types import Channel
 from tests.chaos.conftest import MakeScene
-from tests.chaos.harness import scene as make_a_scene
 from tests.chaos.servers import flush, kill_postgres, private_cluster
+from tests.chaos.stage import scene as make_a_scene
 
 pytestmark = pytest.mark.chaos
 

@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 from app.services.ledger import check
 from messaging.sandbox import judge
 from messaging.types import DeliveryRef, DeliveryStatus
+from tests.chaos.ground import bounces
 
 TWICE, LOST, AFTER_STOP, DISAGREES, DOUBT, UNBALANCED = (
     "twice",
@@ -43,14 +44,18 @@ class Verdict:
     harms: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     frozen: int = 0
     accepted: int = 0  # acceptances in the log
+    once: int = 0
     in_doubt: int = 0
+    doubts: Counter[str] = field(default_factory=Counter)  # reason → how many in doubt by it
+    receipts_lost: int = 0  # final statuses that the sandbox had to tell and the ledger does not show
     in_doubt_and_taken: int = 0
     stopped: int = 0
 
     def __str__(self) -> str:
         head = f"{self.frozen} frozen, {self.accepted} acceptances, {self.in_doubt} in doubt, {self.stopped} stopped"
         return "\n".join(
-            [head] + [f"{kind}: {len(lines)}, such as {lines[0]}" for kind, lines in self.harms.items()]
+            [head]
+            + [f"{kind}: {len(lines)}, such as {lines[0]}" for kind, lines in self.harms.items() if lines]
         )
 
 
@@ -79,13 +84,16 @@ def reach(
     addresses: Mapping[int, str],
     stops: Mapping[int, float],
     doubtful: Collection[tuple[int, int]],
+    reasons: Collection[str] = (UNHEARD,),
+    receipts: bool = False,
 ) -> Verdict:
     """Judge one dispatch.
 
     ``addresses``: contact id → address, as the test made them. ``stops``: contact id → Unix time
     when a STOP was committed, before anything of theirs was claimed. ``doubtful``: (batch,
     attempt) of the calls open when a worker was struck, which may end in doubt. A living worker
-    that heard nothing in time says so itself; anybody else in doubt is a harm.
+    says itself why it was left in doubt: ``reasons`` are those that the fault explains; anybody
+    else in doubt is a harm. ``receipts``: the sandbox reported on everybody it accepted.
     """
     found = Verdict()
     frozen = {(n, o): c for n, o, c in session.execute(_FROZEN, {"dispatch": dispatch})}
@@ -93,7 +101,11 @@ def reach(
     if len(set(frozen.values())) != len(frozen):
         found.harms[UNBALANCED].append("somebody stands in two batches")
     reached = _read_log(found, log, dispatch, frozen, addresses, stops)
-    _hold_against_ledger(found, session, dispatch, frozen, reached, doubtful)
+    status = _hold_against_ledger(found, session, dispatch, frozen, reached, doubtful, reasons)
+    if receipts:
+        for contact in reached:
+            told = DeliveryStatus.BOUNCED if bounces(addresses[contact]) else DeliveryStatus.DELIVERED
+            found.receipts_lost += status.get(contact) is not told
     for line in check.balance(session, dispatch):
         if not line.balances or line.waiting:
             found.harms[UNBALANCED].append(f"{line}, unaccounted {line.unaccounted}")
@@ -126,6 +138,7 @@ def _read_log(
                 late = call.at - stops[contact]
                 found.harms[AFTER_STOP].append(f"contact {contact}, {late:.3f} s after the STOP")
     found.accepted = contacts.total()
+    found.once = sum(n == 1 for n in contacts.values())
     found.harms[TWICE] += [f"contact {c}, {n} times" for c, n in contacts.items() if n > 1]
     found.harms[TWICE] += [f"an address, {n} times" for n in written.values() if n > 1]
     return set(contacts)
@@ -138,7 +151,8 @@ def _hold_against_ledger(
     frozen: Mapping[tuple[int, int], int],
     reached: set[int],
     doubtful: Collection[tuple[int, int]],
-) -> None:
+    reasons: Collection[str],
+) -> dict[int, DeliveryStatus]:
     status: dict[int, DeliveryStatus] = {}
     for contact, value, batch, attempt, reason, has_attempt in session.execute(
         _LEDGER, {"dispatch": dispatch}
@@ -147,10 +161,11 @@ def _hold_against_ledger(
         if value != DeliveryStatus.IN_DOUBT:
             continue
         found.in_doubt += 1
+        found.doubts[reason] += 1
         found.in_doubt_and_taken += contact in reached
         if not has_attempt:
             found.harms[DOUBT].append(f"contact {contact} is in doubt without an attempt")
-        elif reason != UNHEARD and (batch, attempt) not in doubtful:
+        elif reason not in reasons and (batch, attempt) not in doubtful:
             found.harms[DOUBT].append(f"contact {contact} in batch {batch}, attempt {attempt}: {reason}")
     for contact in frozen.values():
         state = status.get(contact, DeliveryStatus.WAITING)
@@ -163,3 +178,4 @@ def _hold_against_ledger(
             found.harms[DISAGREES].append(f"contact {contact} is {state.name} and was never accepted")
         elif state not in _ENDED_OTHERWISE:
             found.harms[LOST].append(f"contact {contact} is {state.name}")
+    return status
