@@ -70,6 +70,12 @@ def judge(result: Mapping[str, Any], table: Mapping[str, Any]) -> tuple[dict[str
             continue
         if any(result.get(name) != value for name, value in entry.get("where", {}).items()):
             continue
+        for name, least in entry.get("void_below", {}).items():
+            if (value := result.get(name)) is None or value < least:
+                shown = "not measured" if value is None else f"{value:,}"
+                missed.append(
+                    f"Void: {name} is {shown}, and a run below {least:,} says nothing. Run it again."
+                )
         for word, better in (("at_least", 1), ("at_most", -1)):
             for name, limit in entry.get(word, {}).items():
                 wish = f"{word.replace('_', ' ')} {limit:,}"

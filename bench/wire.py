@@ -1,7 +1,9 @@
-"""The wire limit: how fast the same bytes go to the same sandbox when nothing else is to be done.
+"""The wire limit: how fast the same messages go to the same sandbox when nothing else is to be done.
 
-The requests are those of the engine's own providers, byte for byte, built beforehand; the same
-number of processes keeps the same number of connections busy, with a protocol that only counts.
+As many processes as there were workers keep as many calls under way as a worker may, without a database.
+E-mail: the requests of the engine's own provider, byte for byte, built beforehand, through a protocol that
+only counts. Texts: the messages, built beforehand, through the engine's own provider: there the client is
+most of what a text costs, and the limit is to be the same client's.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ import itertools
 import multiprocessing
 import queue
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from multiprocessing.queues import Queue
 from multiprocessing.synchronize import Barrier
 from typing import Any, NamedTuple, cast
@@ -27,8 +29,8 @@ from app.registry import open_registry
 from app.services.ledger.claims import Claim, Remaining
 from config.fields import Part
 from messaging.providers.connection import NotSentError, Response
-from messaging.providers.http import HttpClient
-from messaging.types import Channel, EmailCall
+from messaging.providers.http import whole
+from messaging.types import Channel, EmailCall, Outcome, SmsMessage
 from workers.sending import email, sms
 from workers.sending.drain import IN_FLIGHT
 from workers.sending.engine import Engine
@@ -75,21 +77,37 @@ class _Tap:
     """Takes from a provider what it would write to its socket; nothing is written."""
 
     def __init__(self, provider: Any) -> None:
-        self._http: HttpClient = provider._http
         self.data = b""
-        provider._http.request = self._request
+        provider._http.exchange = self._exchange
 
-    async def _request(
-        self, method: str, target: str, headers: Mapping[str, str], body: bytes, **_: Any
-    ) -> Response:
-        self.data = self._http._head(method, target, headers, len(body)) + body
+    async def _exchange(self, head: bytes, body: bytes, **_: Any) -> Response:
+        self.data = whole(head, body)
         raise NotSentError("tapped")
 
 
-async def requests(engine: Engine, dispatch: UUID, mine: int, processes: int) -> list[Request]:
-    """This process's share of a dispatch, byte for byte as the engine writes it."""
-    taps = {Channel.EMAIL: _Tap(engine.email), Channel.SMS: _Tap(engine.sms)}
+async def calls(engine: Engine, dispatch: UUID, mine: int, processes: int) -> list[Request]:
+    """This process's share of a dispatch by e-mail, byte for byte as the engine writes it."""
+    tap = _Tap(engine.email)
     made: list[Request] = []
+    for held, people in _share(engine, dispatch, mine, processes):
+        written, _ = email.recipients(engine, held, people)
+        call = EmailCall(dispatch, held.batch, 1, email.content(engine, held)[0], written)
+        await engine.email.send(call, 1.0)
+        made.append(Request(tap.data, len(written)))
+    return made
+
+
+def texts(engine: Engine, dispatch: UUID, mine: int, processes: int) -> list[SmsMessage]:
+    """This process's share of a dispatch by text, as the engine makes them."""
+    made: list[SmsMessage] = []
+    for held, people in _share(engine, dispatch, mine, processes):
+        made += [m for m in sms.messages(engine, held, 1, people, held.seconds_left) if m is not None]
+    return made
+
+
+def _share(
+    engine: Engine, dispatch: UUID, mine: int, processes: int
+) -> Iterator[tuple[Claim, list[Remaining]]]:
     with engine.sessions() as session:
         share = {"dispatch": dispatch, "processes": processes, "mine": mine}
         for n, channel, language, controller, topic, urgency, size, expires, *sender in session.execute(
@@ -99,20 +117,10 @@ async def requests(engine: Engine, dispatch: UUID, mine: int, processes: int) ->
                 dispatch, n, Channel(channel), language, controller, topic, urgency, size, 1, expires,
                 True, False, dispatch, *sender, 3_600.0,
             )  # fmt: skip
-            people = [Remaining(*row) for row in session.execute(_PEOPLE, {"dispatch": dispatch, "batch": n})]
-            tap = taps[held.channel]
-            if held.channel is Channel.EMAIL:
-                written, _ = email.recipients(engine, held, people)
-                await engine.email.send(
-                    EmailCall(dispatch, n, 1, email.content(engine, held)[0], written), 1.0
-                )
-                made.append(Request(tap.data, len(written)))
-                continue
-            for message in sms.messages(engine, held, 1, people, held.seconds_left):
-                assert message is not None
-                await engine.sms.send(message, 1.0)
-                made.append(Request(tap.data, 1))
-    return made
+            yield (
+                held,
+                [Remaining(*row) for row in session.execute(_PEOPLE, {"dispatch": dispatch, "batch": n})],
+            )
 
 
 class _Line(asyncio.Protocol):
@@ -173,16 +181,30 @@ def in_flight(channel: Channel) -> int:
     return min(SMS_IN_FLIGHT, IN_FLIGHT * WINDOW_SIZE)
 
 
-async def _load(made: list[Request], channel: Channel, port: int, until: float) -> int:
+async def _load_email(made: list[Request], port: int, until: float) -> int:
     endless = itertools.cycle(made)
-    expected = b"HTTP/1.1 202" if channel is Channel.EMAIL else b"HTTP/1.1 201"
     loop = asyncio.get_running_loop()
     lines = [
-        (await loop.create_connection(lambda: _Line(endless, expected, until), "127.0.0.1", port))[1]
-        for _ in range(in_flight(channel))
+        (await loop.create_connection(lambda: _Line(endless, b"HTTP/1.1 202", until), "127.0.0.1", port))[1]
+        for _ in range(in_flight(Channel.EMAIL))
     ]
     await asyncio.gather(*(line.done for line in lines))
     return sum(line.people for line in lines)
+
+
+async def _load_texts(engine: Engine, made: list[SmsMessage], until: float) -> int:
+    endless = itertools.cycle(made)
+
+    async def line() -> int:
+        taken = 0
+        while time.monotonic() < until:
+            result = await engine.sms.send(next(endless), engine.timeout)
+            if result.outcome is not Outcome.TAKEN:
+                raise RuntimeError(f"The sandbox refused: {result.outcome} {result.reason}")
+            taken += 1
+        return taken
+
+    return sum(await asyncio.gather(*(line() for _ in range(in_flight(Channel.SMS)))))
 
 
 def _process(
@@ -199,14 +221,20 @@ def _process(
     registry = open_registry(part=Part.WORKER)
     engine = Engine(registry)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        made = runner.run(requests(engine, dispatch, mine, processes))
+        if channel is Channel.EMAIL:
+            requests = runner.run(calls(engine, dispatch, mine, processes))
+        else:
+            messages = texts(engine, dispatch, mine, processes)
         registry.engine.dispose()
         gc.collect()
         gc.freeze()
         port = urlsplit(registry.settings.sendgrid_base_url).port or 80
         ready.wait(PATIENCE)
         began = time.monotonic()
-        people = runner.run(_load(made, channel, port, began + SECONDS))
+        if channel is Channel.EMAIL:
+            people = runner.run(_load_email(requests, port, began + SECONDS))
+        else:
+            people = runner.run(_load_texts(engine, messages, began + SECONDS))
         told.put((people, began, time.monotonic()))
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from bench import fanout
+
 PROJECT = Path(__file__).resolve().parents[2]
 
 
@@ -28,3 +30,24 @@ def _small(channel: str, folder: Path) -> None:
     assert line["per_second"] > 0
     assert line["wire_per_second"] > 0
     assert [json.loads(kept) for kept in (folder / "fanout.jsonl").read_text().splitlines()] == [line]
+
+
+def test_growth_compares_what_a_recipient_costs_us_and_adds_up_who_was_lost() -> None:
+    small = {
+        "n": 100,
+        "lost": 1,
+        "twice": 0,
+        "cpu_us_each": {"workers": 6.0, "sandbox": 5.0, "postgres": 4.0},
+    }
+    large = {
+        "n": 1_000,
+        "lost": 0,
+        "twice": 2,
+        "cpu_us_each": {"workers": 7.0, "sandbox": 9.0, "postgres": 4.5},
+    }
+    assert fanout.growth(small, large) == {
+        "cpu_ratio": 1.15,
+        "cpu_us_each_at_100": small["cpu_us_each"],
+        "lost": 1,
+        "twice": 2,
+    }

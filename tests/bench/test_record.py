@@ -62,6 +62,14 @@ def test_a_target_for_one_latency_binds_no_other() -> None:
     assert len(record.judge(slow | {"latency_ms": 100}, TABLE)[1]) == 1
 
 
+@pytest.mark.parametrize(("wire", "words"), [(79_999, "79,999"), (None, "not measured")])
+def test_a_run_on_too_slow_a_machine_is_void_and_fails(wire: int | None, words: str) -> None:
+    table = {"trial": {"email": [{"void_below": {"wire_per_second": 80_000}}]}}
+    assert record.judge(result(wire_per_second=80_000), table)[1] == []
+    _, missed = record.judge(result(wire_per_second=wire), table)
+    assert missed == [f"Void: wire_per_second is {words}, and a run below 80,000 says nothing. Run it again."]
+
+
 @pytest.mark.parametrize("what", ["lost", "twice", "strangers", "ledger_disagrees"])
 def test_anybody_lost_or_written_to_twice_fails_without_any_target(what: str) -> None:
     assert record.judge(result(**{what: 1}), {})[1] == [f"Target missed: {what} is 1, and must be 0."]
@@ -86,9 +94,19 @@ def test_the_result_is_printed_as_the_last_line_and_appended(
 def test_the_targets_of_the_issue_stand_in_the_table() -> None:
     table = record.targets()
     assert {"from_n": 100_000, "at_least": {"ratio": 0.15}} in table["fanout"]["email"]
-    assert {"from_n": 5_000, "where": {"latency_ms": 100}, "at_least": {"ratio": 0.3}} in table["fanout"][
-        "sms"
-    ]
+    million = {
+        "from_n": 1_000_000,
+        "void_below": {"wire_per_second": 80_000},
+        "at_least": {"ratio": 0.35, "per_second": 25_000},
+        "at_most": {"cpu_ratio": 1.2, "peak_mb": 200},
+    }
+    assert million in table["fanout"]["email"]
+    texts = {
+        "from_n": 20_000,
+        "where": {"latency_ms": 100},
+        "at_least": {"ratio": 0.5, "per_second": 1_000},
+    }
+    assert texts in table["fanout"]["sms"]
     assert table["sandbox"]["sms"] == [{"at_least": {"per_second": 5_000}}]
     assert table["sandbox"]["email"] == [{"at_least": {"per_second": 80_000}}]
 
