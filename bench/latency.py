@@ -164,7 +164,7 @@ def settle(registry: Registry, n: int) -> Alerts:
             (QUIET_BOROUGH, URGENT_TEXTS, URGENT_MAIL),
             (TEXTED_BOROUGH, BULK_TEXTS, 0),
         ):
-            people += _borough(session, borough, texts, mails, first=n + len(people))
+            people += _borough(session, borough, texts, mails, after=n)
         synthetic.load(session, people, police.id, [ground.TOPIC], actor=ground.ACTOR)
         words: dict[str, Any] = {
             "controller": police.id,
@@ -196,9 +196,9 @@ def settle(registry: Registry, n: int) -> Alerts:
 
 
 def _borough(
-    session: Any, code: str, texts: int, mails: int, *, first: int
+    session: Any, code: str, texts: int, mails: int, *, after: int
 ) -> list[synthetic.SyntheticPerson]:
-    """A borough of one ward, and people in it."""
+    """A borough of one ward, and people in it. ``after``: how many e-mail addresses are taken."""
     since = date(2022, 5, 5)
     borough = Area(code=code, kind="borough", name=f"Borough {code[-2:]}", valid_from=since)
     session.add(borough)
@@ -209,12 +209,13 @@ def _borough(
     )
     session.flush()
     found: list[synthetic.SyntheticPerson] = []
-    for count, share in ((texts, 1.0), (mails, 0.0)):
+    block = 10_000 * int(code[-2:])  # no two boroughs share a number, which has no place for a seventh digit
+    for count, first, share in ((texts, block, 1.0), (mails, after + block, 0.0)):
         found += synthetic.generate(
             [("BE2 0AA", ward, code)],
             count,
             seed=ground.SEED,
-            first=first + len(found),
+            first=first,
             sms_share=share,
             agreed_share=1.0,
         )
@@ -224,11 +225,12 @@ def _borough(
 # -- one round
 def play(registry: Registry, sandbox: SandboxHandle, what: Alerts, n: int) -> Round:
     """Newsletter and texts under way, then the urgent alert, then the stop of the texts."""
-    newsletter, texts = _send(registry, what.newsletter), _send(registry, what.texts)
-    of_newsletter = judge.Tally(newsletter.hex, offset=sandbox.log.stat().st_size)
-    of_texts = judge.Tally(texts.hex, offset=of_newsletter.offset)
-    _until(lambda: _accepted(registry, newsletter) >= n / 50, "the newsletter to be under way")
+    offset = sandbox.log.stat().st_size
+    texts = _send(registry, what.texts)
     _until(lambda: _waiting(sandbox, BULK_NUMBER) >= RATE, "the texts to be under way")
+    newsletter = _send(registry, what.newsletter)
+    of_newsletter, of_texts = (judge.Tally(one.hex, offset=offset) for one in (newsletter, texts))
+    _until(lambda: _accepted(registry, newsletter) >= n / 50, "the newsletter to be under way")
     offset, sent_at = sandbox.log.stat().st_size, time.time()
     urgent = _send(registry, what.urgent)
     tally = judge.Tally(urgent.hex, offset=offset)
