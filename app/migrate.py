@@ -27,6 +27,8 @@ def upgrade(owner_url: str) -> None:
     try:
         with engine.connect() as connection:
             connection.execute(sa.text("SELECT pg_advisory_lock(hashtext('wardlink.migrate'))"))
+            # Rather an upgrade that is tried again than one that queues behind a long query, and everybody behind it.
+            connection.execute(sa.text("SET lock_timeout = '10s'"))
             connection.commit()
             command.upgrade(configuration(connection), "head")
             connection.commit()

@@ -63,12 +63,18 @@ class Round:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser("bench.latency", description=__doc__)
     parser.add_argument("--n", type=int, default=1_000_000, help="people of the newsletter")
+    parser.add_argument(
+        "--mail-ms",
+        type=int,
+        default=0,
+        help="of the provider, each mail call: a small newsletter lasts longer",
+    )
     parser.add_argument("--rounds", type=int, choices=range(1, 51), default=5, metavar="1-50")
     parser.add_argument("--results", type=Path, default=report.RESULTS, help="folder of the result lines")
     given = parser.parse_args(arguments)
     stack = Stack(ground.LOCAL / "run", {})
     try:
-        result = measure(stack, given.n, given.rounds)
+        result = measure(stack, given.n, given.rounds, given.mail_ms)
     except StackError as error:
         print(error, file=sys.stderr)
         return 1
@@ -77,7 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return record.finish(result, results=given.results)
 
 
-def measure(stack: Stack, n: int, rounds: int) -> dict[str, Any]:
+def measure(stack: Stack, n: int, rounds: int, mail_ms: int) -> dict[str, Any]:
     """All rounds on a fresh database; the result for bench.record."""
     began = time.monotonic()
     ground.services()
@@ -88,6 +94,8 @@ def measure(stack: Stack, n: int, rounds: int) -> dict[str, Any]:
     say(f"Making {n + URGENT_MAIL + URGENT_TEXTS + BULK_TEXTS:,} people …")
     what = settle(registry, n)
     ground.analyse(os.environ["OWNER_DATABASE_URL"])
+    if mail_ms:
+        sandbox.faults(email={"latency_ms": mail_ms})
     stack.worker("urgent")
     for number in range(2):
         stack.worker("bulk", f"bulk-{number}")
@@ -107,6 +115,7 @@ def measure(stack: Stack, n: int, rounds: int) -> dict[str, Any]:
         "rounds": rounds,
         "urgent": URGENT_MAIL + URGENT_TEXTS,
         "bulk_texts": BULK_TEXTS,
+        "mail_ms": mail_ms,
     } | _figures(done)
 
 

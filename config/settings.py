@@ -226,7 +226,7 @@ class Settings:
         fields.whole(1, 1440), "30", parts=_SENDERS,
     )  # fmt: skip
     metrics_token: str = setting(
-        "METRICS_TOKEN", "Whoever brings this bearer token may read /metrics; empty: private networks only",
+        "METRICS_TOKEN", "Whoever brings this bearer token may read /metrics; empty: private networks, not in production",
         fields.shared_secret, parts=(Part.APP,), secret=True,
     )  # fmt: skip
 

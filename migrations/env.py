@@ -29,6 +29,8 @@ def run() -> None:
         compare_type=True,
         compare_server_default=False,
         user_module_prefix="db.",
+        # What one locks is free again before the next begins.
+        transaction_per_migration=True,
     )
     with context.begin_transaction():
         context.run_migrations()

@@ -53,11 +53,12 @@ def _call(url: str, key: str, body: bytes) -> str:
     host = parts.hostname or ""
     connection: http.client.HTTPConnection
     if parts.scheme == "https":
+        # With its port: without one, the end of an IPv6 address would be taken for it.
         connection = http.client.HTTPSConnection(
-            host, parts.port, timeout=TIMEOUT, context=ssl.create_default_context()
+            host, parts.port or 443, timeout=TIMEOUT, context=ssl.create_default_context()
         )
     else:
-        connection = http.client.HTTPConnection(host, parts.port, timeout=TIMEOUT)
+        connection = http.client.HTTPConnection(host, parts.port or 80, timeout=TIMEOUT)
     headers = {
         "Content-Type": "application/json",
         "User-Agent": "Wardlink",
@@ -67,7 +68,7 @@ def _call(url: str, key: str, body: bytes) -> str:
     try:
         connection.request("POST", path, body=body, headers=headers)
         answer = connection.getresponse()
-    except (OSError, http.client.HTTPException) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:  # ValueError: an address of no ASCII
         return type(error).__name__
     finally:
         connection.close()

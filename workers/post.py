@@ -79,6 +79,7 @@ async def send_due(engine: Engine, seconds: float) -> int:
 async def beside(engine: Engine, work: Coroutine[object, object, int]) -> int:
     """Do ``work``, and while it goes on send what falls due: a code must not wait behind an alert."""
     task = asyncio.ensure_future(work)
+    await asyncio.sleep(0)  # the alert first
     while not task.done():
         try:
             await send_due(engine, DELIVER_SECONDS)

@@ -25,6 +25,9 @@ SCHEDULER_SILENT = (30.0, 10.0)
 SEALER_BEHIND = (60.0, 10.0)
 RECEIPTS_BEHIND = (120.0, 20.0)
 QUEUE_AWAY = (30.0, 1.0)
+UNNEEDED_SECONDS = (
+    600.0  # that a provider waits for a call to try it: then it is told no more that it was down
+)
 # people more in doubt than a quarter of an hour ago, who stayed so for two minutes
 DOUBT_GROWN = (25.0, 5.0)
 CAP_USED = (90.0, 80.0)  # percent
@@ -128,15 +131,20 @@ def _queue_away(beats: Sequence[Beat]) -> float:
 
 
 def _providers(session: Session, now: datetime) -> None:
-    """Down is wrong and up is well; one that is being tried again is neither."""
+    """Down is wrong and up is well; one that is being tried again is neither, until nobody has needed it for long."""
+    known: list[str] = []
     for one in standing.providers(session):
         about = f"provider:{one.channel}-{one.provider}"
+        known.append(about)
+        unneeded = one.state == "trying" and not one.calls and one.seconds > UNNEEDED_SECONDS
         if one.state == "down":
             alarms.raise_(
                 session, "provider-down", about, now=now, calls=one.calls, failed_percent=one.failed_percent
             )
-        elif one.state == "up":
+        elif one.state == "up" or unneeded:
             alarms.clear(session, "provider-down", about, now=now)
+    # One that was taken out of the settings is nobody's trouble any more.
+    alarms.clear_others(session, "provider-down", known, now=now)
 
 
 def _brakes(session: Session, now: datetime) -> None:

@@ -91,7 +91,7 @@ class Listening:
                     fresh = new_id()
                     session.execute(_BEGIN, {"id": fresh})
                     self._id = fresh
-        except AWAY as error:
+        except sa.exc.SQLAlchemyError as error:
             log.warning("beat_unheard", error=type(error).__name__)
             return False
         return True
@@ -103,7 +103,7 @@ class Listening:
             self._settle()
             with self._sessions.begin() as session:
                 session.execute(_END, {"id": self._id, "dead": DEAD_AFTER})
-        except AWAY as error:
+        except sa.exc.SQLAlchemyError as error:
             log.warning("beat_unheard", error=type(error).__name__)
 
     def refused(self, source: str) -> None:

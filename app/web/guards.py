@@ -21,7 +21,7 @@ WRITTEN = {
     "what_to_do": "What people should do",
     "how_to_tell": "How to tell you",
     "sms_text": "Text message",
-    "why": "Why you stop it",
+    "why": "Your reason",
 }
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 

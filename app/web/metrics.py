@@ -38,11 +38,13 @@ def metrics() -> Response:
 
 
 def _may_read() -> bool:
-    """By the token where one is set; otherwise from this machine or a private network, and by no proxy's word."""
+    """By the token where one is set, as production must; otherwise from this machine or a private network."""
     token = context.settings().metrics_token
     if token:
         given = request.headers.get("Authorization", "").encode()
         return hmac.compare_digest(given, f"Bearer {token}".encode())
+    if context.settings().env == "production":
+        return False  # a proxy that adds no header would make every stranger look like this machine
     forwarded = "X-Forwarded-For" in request.headers or "Forwarded" in request.headers
     if forwarded and not context.settings().proxies:
         return False  # a proxy that we were not told of: everybody would look like this machine

@@ -14,7 +14,18 @@ PROJECT = Path(__file__).resolve().parents[2]
 
 @pytest.mark.slow
 def test_a_small_round_ends_with_one_line_and_the_urgent_alert_out_first(tmp_path: Path) -> None:
-    words = ["-m", "bench.latency", "--n", "150000", "--rounds", "1", "--results", str(tmp_path)]
+    words = [
+        "-m",
+        "bench.latency",
+        "--n",
+        "100000",
+        "--mail-ms",
+        "600",
+        "--rounds",
+        "1",
+        "--results",
+        str(tmp_path),
+    ]
     done = subprocess.run([sys.executable, *words], cwd=PROJECT, capture_output=True, text=True, timeout=280)
     assert done.returncode == 0, done.stderr[-2000:]
     line = json.loads(done.stdout.splitlines()[-1])

@@ -330,6 +330,21 @@ def test_a_provider_that_is_down_is_an_alarm_until_it_is_up(committed: Database)
     assert looked(committed, CALM) == []
 
 
+def test_a_provider_that_nobody_needs_or_that_was_taken_out_is_an_alarm_no_more(committed: Database) -> None:
+    well(committed)
+    state = (
+        "INSERT INTO provider_states (channel, provider, place, state) VALUES ('sms', 'twilio-2', 1, 'down')"
+    )
+    down = [("provider-down", "provider:sms-twilio-2")]
+    assert looked(committed, state) == down
+    long_ago = "UPDATE provider_states SET state = 'trying', since = now() - interval '11 minutes';"
+    assert looked(committed, long_ago) == down
+    assert looked(committed, CALM) == []
+    assert looked(committed, "UPDATE provider_states SET state = 'down', since = now()") == down
+    assert looked(committed, "DELETE FROM provider_states") == down
+    assert looked(committed, CALM) == []
+
+
 def test_a_brake_is_an_alarm_until_a_human_releases_it(committed: Database) -> None:
     well(committed)
     pulled = (
