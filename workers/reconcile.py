@@ -212,8 +212,8 @@ async def hear_of_silent(registry: Registry, readers: Readers, done: Reconciled,
         rounds = silence.due(session, list(readers), now=now)
     for one in rounds:
         told = await asyncio.gather(*(_fetch(readers[text.provider], text) for text in one.texts))
-        if any(answer is None for answer in told):  # not now: the same texts next time
-            return
+        if any(answer is None for answer in told):  # not now: the same texts next time, and others meanwhile
+            continue
         receipts = [receipt for answer in told for receipt in answer or ()]
         with registry.sessions.begin() as session:
             found = evidence.apply(session, receipts)
@@ -242,12 +242,16 @@ async def read_inboxes(registry: Registry, readers: Readers, done: Reconciled, *
     """Texts to our numbers that no webhook brought, number by number."""
     with registry.sessions() as session:
         boxes = inbox.due(session, list(readers), now=now)
+    mute: set[str] = set()  # an account that does not answer holds up no other's texts
     for box in boxes:
+        if box.provider in mute:
+            continue
         try:
             found = await readers[box.provider].received(box.number, since=box.since)
         except ReaderError as error:
             log.warning("provider_did_not_tell", question="inbound", error=error.reason)
-            return
+            mute.add(box.provider)
+            continue
         received = [inbox.Text(m.sid, m.sender, m.to, m.body, m.sent_at or m.created_at) for m in found]
         with registry.sessions.begin() as session:
             kept = inbox.keep(session, box, received, now=now)

@@ -7,6 +7,7 @@ and not safe between threads, so a few threads have one each.
 from __future__ import annotations
 
 import asyncio
+import ssl
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -123,13 +124,28 @@ def _unanswered(cause: BaseException | None) -> SendResult:
     """No answer was read: whether a byte may have left is told by what the library raised."""
     if isinstance(cause, requests.exceptions.ConnectTimeout):
         return SendResult(Outcome.NOT_TAKEN, reason="connect-timeout")
-    if isinstance(cause, requests.exceptions.SSLError):
+    if isinstance(cause, requests.exceptions.SSLError) and _wrong_certificate(cause):
         return SendResult(Outcome.NOT_TAKEN, reason="tls")
     if isinstance(cause, requests.exceptions.ConnectionError) and _never_connected(cause):
         return SendResult(Outcome.NOT_TAKEN, reason="connect")
     if isinstance(cause, requests.exceptions.Timeout):
         return SendResult(Outcome.IN_DOUBT, reason="timeout", retryable=False)
     return SendResult(Outcome.IN_DOUBT, reason="reset", retryable=False)
+
+
+def _wrong_certificate(error: BaseException) -> bool:
+    """Whether the other side was never trusted, and so told nothing. Any other trouble of TLS may come after the
+    request was read.
+    """
+    inner: object = error
+    for _ in range(5):  # requests wraps urllib3, which wraps ssl
+        if isinstance(inner, ssl.SSLCertVerificationError):
+            return True
+        first = inner.args[0] if isinstance(inner, BaseException) and inner.args else None
+        inner = getattr(inner, "reason", None) or first
+        if not isinstance(inner, BaseException):
+            return False
+    return False
 
 
 def _never_connected(error: requests.exceptions.ConnectionError) -> bool:

@@ -108,6 +108,20 @@ def test_silence_of_15_minutes_with_three_later_calls_heard_gives_all_back(
     assert reconcile(session) == verdicts.Verdict(), "once"
 
 
+def test_a_call_that_was_heard_before_it_was_in_doubt_is_never_called_silent(
+    session: Session, makes: Makes
+) -> None:
+    sent = call_in_doubt(session, makes)
+    stretch(session, 2 * HOUR)
+    heard(session, *LATER)
+    session.add(
+        HeardCall(dispatch_id=sent, batch_n=0, attempt_n=1, provider="sendgrid", opened_at=NOW - 20 * MINUTE)
+    )
+    session.flush()
+    assert reconcile(session) == verdicts.Verdict()
+    assert everybody(session, sent, DOUBT)
+
+
 def test_without_time_left_they_are_expired(session: Session, makes: Makes) -> None:
     sent = call_in_doubt(session, makes)
     stretch(session, 2 * HOUR)

@@ -43,7 +43,8 @@ async def drain(engine: Engine, lanes: Sequence[int], seconds: float) -> int:
             handled += 1
             if job.left:
                 under_way.add(asyncio.create_task(_carry(engine, job)))
-                await asyncio.sleep(0)  # let the call leave before the next claim
+            # Let the call leave before the next claim, and what is under way go on while many batches only end.
+            await asyncio.sleep(0)
         if not under_way:
             return handled
         _, under_way = await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)

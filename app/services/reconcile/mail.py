@@ -51,6 +51,10 @@ _SILENT = sa.text(
     FROM attempts a JOIN batches b ON b.dispatch_id = a.dispatch_id AND b.n = a.batch_n AND b.channel = 'email'
     WHERE a.outcome = 'in_doubt' AND a.provider = :provider AND a.opened_at >= :oldest AND a.opened_at < :quiet
       AND coalesce(a.closed_at < :quiet, false)
+      -- One event was heard, perhaps before the call was in doubt: it was taken.
+      AND NOT EXISTS (
+          SELECT 1 FROM heard_calls h
+          WHERE h.dispatch_id = a.dispatch_id AND h.batch_n = a.batch_n AND h.attempt_n = a.n)
       AND ((a.opened_at >= :calm AND a.opened_at < :later)
         OR (:heard AND a.opened_at >= :calm_day AND a.opened_at < :day))
     ORDER BY a.opened_at LIMIT :most

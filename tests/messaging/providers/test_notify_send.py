@@ -6,13 +6,16 @@ import asyncio
 import base64
 import dataclasses
 import json
+import ssl
 from collections.abc import Iterator
 from pathlib import Path
 
 import orjson
 import pytest
+import requests
+import urllib3.exceptions
 
-from messaging.providers.notify import NotifyClient, NotifyEmail, NotifySms
+from messaging.providers.notify import NotifyClient, NotifyEmail, NotifySms, _unanswered
 from messaging.sandbox import judge
 from messaging.sandbox.embed import running
 from messaging.sandbox.server import Sandbox
@@ -175,3 +178,16 @@ def test_no_secret_is_shown_and_a_key_that_is_none_is_refused(sandbox) -> None:
     assert sandbox.identity.notify_key[-36:] not in repr(NotifySms(client(sandbox), TEMPLATE))
     with pytest.raises(ValueError, match="Notify key"):
         NotifyClient("short")
+
+
+def test_only_a_wrong_certificate_proves_that_nothing_was_told() -> None:
+    def raised(inner: ssl.SSLError) -> requests.exceptions.SSLError:
+        wrapped = urllib3.exceptions.SSLError(inner)
+        return requests.exceptions.SSLError(
+            urllib3.exceptions.MaxRetryError(None, "/", wrapped)  # type: ignore[arg-type]
+        )
+
+    untrusted = _unanswered(raised(ssl.SSLCertVerificationError("self-signed certificate")))
+    assert (untrusted.outcome, untrusted.reason) == (Outcome.NOT_TAKEN, "tls")
+    broken = _unanswered(raised(ssl.SSLError("bad record mac")))
+    assert (broken.outcome, broken.retryable) == (Outcome.IN_DOUBT, False)
