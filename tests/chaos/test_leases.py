@@ -51,6 +51,8 @@ def wake_in_the_middle(scene: Scene, sabotage: str | None = None) -> None:
     scene.strike_when(lambda: True, lambda: scene.asleep(sleeper), what="a worker falls asleep")
     scene.scheduler()
     until(scene.taken_back, "the end of the sleeper's leases")
+    # The second windows' answers now lie in the sleeper's sockets: it has every reason to go on with the third.
+    scene.release()
     before = scene.sandbox.gauge()["accepted"]["sms"]
     scene.hold(0, "after")
     scene.worker()
