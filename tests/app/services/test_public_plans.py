@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import pytest
-import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from app.models.alerts import Alert
@@ -15,8 +14,7 @@ from app.models.areas import Area
 from app.models.organisations import Organisation
 from app.services import areas, published, teams, wards
 from geo.area_codes import AreaKind
-from tests import ledger
-from tests.app.services.test_query_plans import LARGE, noting, scans
+from tests import ledger, plans
 from tests.conftest import Database
 from tests.factories import Makes
 
@@ -77,15 +75,8 @@ def city(database: Database, registry: object) -> Iterator[City]:
             "controller": makes.organisation("Another").id,
             "now": NOW,
         }
-        for statement in _SEED.split(";\n"):
-            if statement.strip():
-                text = sa.text(statement.replace("::", "\\:\\:"))
-                session.execute(text, {k: v for k, v in values.items() if k in text._bindparams})
-        session.execute(sa.text("ANALYZE"))
-        large = session.scalars(
-            sa.text("SELECT relname FROM pg_class WHERE relkind = 'r' AND reltuples >= :n"), {"n": LARGE}
-        )
-        yield City(session, police, ward, alert, frozenset(large))
+        large = plans.filled(session, _SEED, values)
+        yield City(session, police, ward, alert, large)
 
 
 def _line(s: City) -> areas.AreaLine:
@@ -133,11 +124,11 @@ def _alert(s: City) -> None:
 def test_no_query_of_a_public_page_reads_a_big_table_from_end_to_end(
     city: City, act: Callable[[City], object]
 ) -> None:
-    with noting(city.session) as noted:
+    with plans.noting(city.session) as noted:
         act(city)
     assert noted
     for statement, parameters in noted:
-        assert scans(city, statement, parameters) == [], statement
+        assert plans.scans(city.session, city.large, statement, parameters) == [], statement
 
 
 def test_the_tables_are_large_enough_for_that_to_say_something(city: City) -> None:
@@ -150,26 +141,17 @@ def test_the_tables_are_large_enough_for_that_to_say_something(city: City) -> No
         "dispatches",
         "areas",
     }
-    assert scans(city, "SELECT 1 FROM alerts WHERE headline = 'y'", None) == ["alerts"]
+    assert plans.scans(city.session, city.large, "SELECT 1 FROM alerts WHERE headline = 'y'", None) == [
+        "alerts"
+    ]
 
 
 def test_a_list_of_a_busy_ward_touches_a_page_of_rows_not_all_of_them(city: City) -> None:
     busy = areas.line(city.session, "E05910000", AreaKind.WARD)
     assert busy is not None
-    with noting(city.session) as noted:
+    with plans.noting(city.session) as noted:
         published.listed(city.session, busy.ids, before=None, most=5, now=NOW)
     (statement, parameters), *_ = noted
-    raw = city.session.connection().connection.driver_connection
-    assert raw is not None
-    with raw.cursor() as cursor:
-        cursor.execute("EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) " + statement, parameters)  # type: ignore[arg-type]
-        plan = cursor.fetchone()[0]
-    nodes, read = [plan[0]["Plan"]], 0
-    while nodes:
-        node = nodes.pop()
-        nodes += node.get("Plans", [])
-        read = max(
-            read,
-            node["Actual Rows"] * node["Actual Loops"] if node.get("Relation Name") == "alert_areas" else 0,
-        )
+    found = plans.explained(city.session, statement, parameters, "ANALYZE, TIMING OFF, ")
+    read = max(n["Actual Rows"] * n["Actual Loops"] for n in found if n.get("Relation Name") == "alert_areas")
     assert 0 < read <= 5 * len(busy.ids)

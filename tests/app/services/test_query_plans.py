@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
 from uuid import UUID
 
-import orjson
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -46,13 +44,12 @@ from app.services.reconcile import mail, silence, texts, verdicts
 from app.services.staff import Officer
 from messaging.links import Signer
 from messaging.types import Channel, DeliveryStatus, InboundSms, Keyword, Outcome
-from tests import ledger, replies
+from tests import ledger, plans, replies
 from tests.conftest import Database
 from tests.factories import ACTOR, TOPIC, Makes
 from workers.receipts import merge_some
 
 MANY = 30_000
-LARGE = 3_000  # rows; a smaller table may be read as PostgreSQL likes
 
 # People, places, topics and consents spread over 300 wards of an organisation that nobody here writes for, with
 # dispatches long done: what a database looks like after a year.
@@ -148,51 +145,8 @@ def seeded(database: Database, registry: object) -> Iterator[Seeded]:
             "sender": sender.id,
             "sent": sent,
         }
-        for statement in _SEED.split(";\n"):
-            if statement.strip():
-                text = sa.text(statement.replace("::", "\\:\\:"))
-                session.execute(text, {k: v for k, v in values.items() if k in text._bindparams})
-        session.execute(sa.text("ANALYZE"))
-        large = session.scalars(
-            sa.text("SELECT relname FROM pg_class WHERE relkind = 'r' AND reltuples >= :n"), {"n": LARGE}
-        )
-        yield Seeded(session, police, team.id, ward, sent, frozenset(large))
-
-
-Noted = list[tuple[str, object]]
-
-
-@contextmanager
-def noting(session: Session) -> Iterator[Noted]:
-    """Every statement of the block with its parameters."""
-    noted: Noted = []
-
-    def note(_c: object, _cursor: object, statement: str, parameters: object, *_: object) -> None:
-        noted.append((statement, parameters))
-
-    connection = session.connection()
-    sa.event.listen(connection, "before_cursor_execute", note)
-    try:
-        yield noted
-    finally:
-        sa.event.remove(connection, "before_cursor_execute", note)
-
-
-def scans(s: Seeded, statement: str, parameters: object) -> list[str]:
-    """Large tables that the plan of a statement reads from end to end."""
-    raw = s.session.connection().connection.driver_connection
-    assert raw is not None
-    with raw.cursor() as cursor:
-        cursor.execute("EXPLAIN (FORMAT JSON) " + statement, parameters)
-        plan = cursor.fetchone()[0]
-    nodes = [p["Plan"] for p in (orjson.loads(plan) if isinstance(plan, str) else plan)]
-    found = []
-    while nodes:
-        node = nodes.pop()
-        nodes += node.get("Plans", [])
-        if node["Node Type"] == "Seq Scan" and node["Relation Name"] in s.large:
-            found.append(node["Relation Name"])
-    return found
+        large = plans.filled(session, _SEED, values)
+        yield Seeded(session, police, team.id, ward, sent, large)
 
 
 def _claim(s: Seeded) -> claims.Claim:
@@ -374,7 +328,7 @@ def test_no_hot_query_reads_a_big_table_from_end_to_end(
     seeded: Seeded, act: Callable[[Seeded], object]
 ) -> None:
     with seeded.session.begin_nested() as savepoint:
-        with noting(seeded.session) as noted:
+        with plans.noting(seeded.session) as noted:
             act(seeded)
         queries = [
             (statement, parameters)
@@ -383,7 +337,7 @@ def test_no_hot_query_reads_a_big_table_from_end_to_end(
         ]
         assert queries
         for statement, parameters in queries:
-            assert scans(seeded, statement, parameters) == [], statement
+            assert plans.scans(seeded.session, seeded.large, statement, parameters) == [], statement
         savepoint.rollback()
     seeded.session.expire_all()
 
@@ -394,14 +348,14 @@ def test_a_query_without_an_index_would_be_found(seeded: Seeded) -> None:
         "dispatches", "batches", "attempts", "raw_events", "replies", "reply_messages", "deliveries_default",
         f"deliveries_{utc_now():%Y%m}", "reservations", "spend_counters",
     }  # fmt: skip
-    assert scans(seeded, "SELECT 1 FROM contact_points WHERE salutation_enc = '\\x01'", None) == [
-        "contact_points"
-    ]
+    assert plans.scans(
+        seeded.session, seeded.large, "SELECT 1 FROM contact_points WHERE salutation_enc = '\\x01'", None
+    ) == ["contact_points"]
 
 
 # -- as many for ten as for a thousand
 def statements(session: Session, act: Callable[[], object]) -> int:
-    with noting(session) as noted:
+    with plans.noting(session) as noted:
         act()
     return len(noted)
 
@@ -464,6 +418,5 @@ def _populated(s: Seeded, count: int) -> Area:
             "'test', '2026-02-02' FROM (SELECT n FROM generate_series(1, 3 * :count) n WHERE n % 3 <> 0 LIMIT :count) x"
         ),
     ):
-        text = sa.text(statement.replace("::uuid", "\\:\\:uuid"))
-        s.session.execute(text, {k: v for k, v in ends.items() if k in text._bindparams})
+        plans.run_all(s.session, statement, ends)
     return ward

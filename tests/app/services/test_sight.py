@@ -5,21 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-import orjson
 import pytest
-import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from app.db import utc_now
 from app.services import alarm_watch, alarms, heartbeats, sight, standing
 from app.services.alarm_routes import Routes, any_due, fates, tell
-from tests import ledger
+from tests import ledger, plans
 from tests.app.services.test_alarms import NOBODY
-from tests.app.services.test_query_plans import noting
 from tests.conftest import Database
 from tests.factories import Makes
 
-LARGE = 3_000
 # A year of dispatches, two hundred of them today: 20,000 batches with their attempts, and what waits beside them.
 _SEED = """
 INSERT INTO dispatches (id, alert_id, controller_id, send_token, urgency, lane, topic, state, recipients, not_before,
@@ -67,30 +63,8 @@ def seeded(database: Database, registry: object) -> Iterator[Seeded]:
         alert = makes.alert(police, [ward])
         session.flush()
         values = {"alert": alert.id, "controller": police.id, "sender": sender.id}
-        for statement in _SEED.split(";\n"):
-            text = sa.text(statement.replace("::", "\\:\\:"))
-            session.execute(text, {k: v for k, v in values.items() if k in text._bindparams})
-        session.execute(sa.text("ANALYZE"))
-        large = session.scalars(
-            sa.text("SELECT relname FROM pg_class WHERE relkind = 'r' AND reltuples >= :n"), {"n": LARGE}
-        )
-        yield Seeded(session, frozenset(large))
-
-
-def scans(session: Session, large: frozenset[str], statement: str, parameters: object) -> list[str]:
-    raw = session.connection().connection.driver_connection
-    assert raw is not None
-    with raw.cursor() as cursor:
-        cursor.execute("EXPLAIN (FORMAT JSON) " + statement, parameters)
-        plan = cursor.fetchone()[0]
-    nodes = [p["Plan"] for p in (orjson.loads(plan) if isinstance(plan, str) else plan)]
-    found = []
-    while nodes:
-        node = nodes.pop()
-        nodes += node.get("Plans", [])
-        if node["Node Type"] == "Seq Scan" and node["Relation Name"] in large:
-            found.append(node["Relation Name"])
-    return found
+        large = plans.filled(session, _SEED, values)
+        yield Seeded(session, large)
 
 
 ACTS: dict[str, Callable[[Session], object]] = {
@@ -116,7 +90,7 @@ ACTS: dict[str, Callable[[Session], object]] = {
 def test_no_look_reads_a_large_table_from_end_to_end(seeded: Seeded, act: str) -> None:
     assert {"batches", "attempts", "dispatches", "raw_events", "service_messages", "alarms"} <= seeded.large
     with seeded.session.begin_nested() as savepoint:
-        with noting(seeded.session) as noted:
+        with plans.noting(seeded.session) as noted:
             ACTS[act](seeded.session)
         read = [
             s
@@ -125,14 +99,14 @@ def test_no_look_reads_a_large_table_from_end_to_end(seeded: Seeded, act: str) -
         ]
         assert read
         for statement, parameters in read:
-            assert scans(seeded.session, seeded.large, statement, parameters) == [], statement
+            assert plans.scans(seeded.session, seeded.large, statement, parameters) == [], statement
         savepoint.rollback()
 
 
 def test_a_look_is_as_many_queries_for_much_as_for_nothing(seeded: Seeded, session: Session) -> None:
-    with noting(seeded.session) as much:
+    with plans.noting(seeded.session) as much:
         found = sight.look(seeded.session)
-    with noting(session) as nothing:
+    with plans.noting(session) as nothing:
         empty = sight.look(session)
     assert len(much) == len(nothing) <= 14
     assert sum(found.day["email", "sendgrid"].values()) == 3 * 200

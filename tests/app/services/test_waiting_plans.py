@@ -6,15 +6,14 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 
 import pytest
-import sqlalchemy as sa
 
 from app.db import utc_now
 from app.services import audience, deferral, digests, dispatch, reports, retention
 from app.services.ledger import check
 from app.services.preferences import Preferences
-from tests import ledger
+from tests import ledger, plans
 from tests.app.services.test_freeze import Town, new_town
-from tests.app.services.test_query_plans import LARGE, Seeded, noting, scans
+from tests.app.services.test_query_plans import Seeded
 from tests.conftest import Database
 from tests.factories import ACTOR, Makes
 
@@ -63,14 +62,8 @@ def seeded(database: Database, registry: object) -> Iterator[tuple[Seeded, Town]
             "controller": town.police.id,
             "sender": sender.id,
         }
-        for statement in _SEED.split(";\n"):
-            text = sa.text(statement)
-            session.execute(text, {k: v for k, v in values.items() if k in text._bindparams})
-        session.execute(sa.text("ANALYZE"))
-        large = session.scalars(
-            sa.text("SELECT relname FROM pg_class WHERE relkind = 'r' AND reltuples >= :n"), {"n": LARGE}
-        )
-        yield Seeded(session, town.police, alert.id, town.ward, sent, frozenset(large)), town
+        large = plans.filled(session, _SEED, values)
+        yield Seeded(session, town.police, alert.id, town.ward, sent, large), town
 
 
 def _freeze(s: Seeded, town: Town) -> None:
@@ -115,13 +108,13 @@ def test_no_table_of_those_who_wait_is_read_from_end_to_end(
     assert mine & s.large >= {"digest_items", "contact_sends", "batches"}
     savepoint = s.session.begin_nested()
     try:
-        with noting(s.session) as noted:
+        with plans.noting(s.session) as noted:
             act(s, town)
         assert noted
         for statement, parameters in noted:
             parameters = parameters[0] if isinstance(parameters, list) else parameters  # many at once
             if statement.lstrip().upper().startswith(("SELECT", "INSERT", "UPDATE", "DELETE", "WITH")):
-                assert not mine & set(scans(s, statement, parameters)), statement
+                assert not mine & set(plans.scans(s.session, s.large, statement, parameters)), statement
     finally:
         savepoint.rollback()
         s.session.expire_all()

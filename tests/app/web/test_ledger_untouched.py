@@ -17,6 +17,7 @@ from app.models.ledger import Dispatch
 from app.services.ledger import months
 from app.web.guards import Guard, guard_of
 from config.fields import Part
+from tests import plans
 from tests.app.web.conftest import Site, open_site
 from tests.conftest import Database
 from tests.factories import Makes
@@ -99,10 +100,6 @@ def test_what_is_asked_of_one_dispatch_goes_to_its_month_alone(filled: Filled, c
             {"sent": sent},
         ).scalar_one()
         parts = {p.name for p in months.partitions(session)}
-    nodes, touched = [plan[0]["Plan"]], set()
-    while nodes:
-        node = nodes.pop()
-        nodes += node.get("Plans", [])
-        touched |= {node.get("Relation Name")} & parts
+    touched = {node.get("Relation Name") for node in plans.nodes(plan)} & parts
     assert len(parts) == 16
     assert touched == {f"deliveries_{utc_now():%Y%m}"}
