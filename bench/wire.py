@@ -28,6 +28,7 @@ from app.providers import CALLS_IN_FLIGHT, SMS_IN_FLIGHT
 from app.registry import open_registry
 from app.services.ledger.claims import Claim, Remaining
 from config.fields import Part
+from messaging.providers.base import EmailProvider, SmsProvider
 from messaging.providers.connection import NotSentError, Response
 from messaging.providers.http import whole
 from messaging.types import Channel, EmailCall, Outcome, SmsMessage
@@ -87,12 +88,13 @@ class _Tap:
 
 async def calls(engine: Engine, dispatch: UUID, mine: int, processes: int) -> list[Request]:
     """This process's share of a dispatch by e-mail, byte for byte as the engine writes it."""
-    tap = _Tap(engine.email)
+    provider = cast(EmailProvider, engine.routes.ways[Channel.EMAIL][0].provider)
+    tap = _Tap(provider)
     made: list[Request] = []
     for held, people in _share(engine, dispatch, mine, processes):
         written, _ = email.recipients(engine, held, people)
         call = EmailCall(dispatch, held.batch, 1, email.content(engine, held)[0], written)
-        await engine.email.send(call, 1.0)
+        await provider.send(call, 1.0)
         made.append(Request(tap.data, len(written)))
     return made
 
@@ -194,11 +196,12 @@ async def _load_email(made: list[Request], port: int, until: float) -> int:
 
 async def _load_texts(engine: Engine, made: list[SmsMessage], until: float) -> int:
     endless = itertools.cycle(made)
+    provider = cast(SmsProvider, engine.routes.ways[Channel.SMS][0].provider)
 
     async def line() -> int:
         taken = 0
         while time.monotonic() < until:
-            result = await engine.sms.send(next(endless), engine.timeout)
+            result = await provider.send(next(endless), engine.timeout)
             if result.outcome is not Outcome.TAKEN:
                 raise RuntimeError(f"The sandbox refused: {result.outcome} {result.reason}")
             taken += 1

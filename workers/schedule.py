@@ -53,6 +53,8 @@ def sweep(session: Session, lease_seconds: float) -> None:
     for dispatch, batch, doubt in recovery.recover(session):
         log.warning("lease_ran_out", dispatch=str(dispatch), batch=batch, in_doubt=doubt)
     recovery.finish(session)
+    for dispatch in recovery.reopen(session):
+        log.warning("dispatch_reopened", dispatch=str(dispatch))
     pausing.sweep(session)
     settling.settle(session)
     for lane, ready in recovery.waiting(session).items():

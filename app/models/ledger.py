@@ -18,6 +18,7 @@ from app.db import Base, new_id
 URGENT_LANE, BULK_LANE = 0, 1
 BATCH_SIZE = 1_000  # SendGrid's most per call
 WINDOW_SIZE = 100  # texts that may be in doubt at once
+BETWEEN_TOPICS = ", "
 # Half of the most that may wait at a provider, so that a window on top of it stays below 5 s.
 BACKLOG_SECONDS = 2.5
 
@@ -34,7 +35,7 @@ class Dispatch(Base):
     send_token: Mapped[str] = mapped_column(unique=True)  # a double click is one dispatch
     urgency: Mapped[str]
     lane: Mapped[int] = mapped_column(sa.SmallInteger)
-    topic: Mapped[str]
+    topic: Mapped[str]  # of a digest, those of all its messages: BETWEEN_TOPICS stands between them
     exercise: Mapped[bool] = mapped_column(server_default=sa.false())
     state: Mapped[str] = mapped_column(server_default="running")
     recipients: Mapped[int]

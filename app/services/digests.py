@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 from app.audit import record as audit
 from app.db import AWAY, new_id
 from app.models.alerts import Alert
-from app.models.ledger import BULK_LANE, Dispatch, DispatchContent
+from app.models.ledger import BETWEEN_TOPICS, BULK_LANE, Dispatch, DispatchContent
 from app.models.organisations import Organisation, Sender
 from app.services import dispatch, freeze, published
 from app.services.budgets import reserving
@@ -34,7 +34,7 @@ LIFETIME = timedelta(days=1)
 MOST_ITEMS = 20_000  # looked at in one go, so that nothing else of the scheduler waits long
 MOST_SETS = 50
 TRY_AGAIN = timedelta(minutes=30)
-MIXED = "several topics"
+PATIENCE_DAYS = 14  # after which a message without an end of its own, that no digest could carry, is over
 _PUNCTUATION = re.compile(r"([!-/:-@\[-`{-~])")
 
 _ALONE = sa.text("SELECT pg_try_advisory_xact_lock(hashtext('wardlink.digests'))")
@@ -58,7 +58,7 @@ _SETTLE = sa.text(
         SELECT i.dispatch_id, i.contact_id, CASE
             WHEN c.id IS NULL THEN 'erased'
             WHEN d.state = 'stopped' THEN 'stopped'
-            WHEN a.expires_at <= :now THEN 'expired'
+            WHEN coalesce(a.expires_at, d.expires_at + make_interval(days => :patience)) <= :now THEN 'expired'
             WHEN NOT EXISTS (
                 SELECT 1 FROM consents k WHERE k.contact_id = i.contact_id AND k.controller_id = i.controller_id
                   AND k.purpose = 'alerts' AND k.withdrawn_at IS NULL
@@ -149,7 +149,7 @@ def send_due(
     # A plan kept from when few waited would take hours when many do.
     session.execute(_PLAN_ANEW)
     values = {"now": now, "items": items, "again": now + TRY_AGAIN}
-    session.execute(_SETTLE, {k: values[k] for k in ("now", "items")})
+    session.execute(_SETTLE, {"now": now, "items": items, "patience": PATIENCE_DAYS})
     session.execute(_PUT_OFF, values)
     made = recipients = 0
     found = session.execute(_SETS, {"now": now, "items": items, "sets": sets}).all()
@@ -195,7 +195,7 @@ def _send(
         send_token=f"digest:{id}",
         urgency="routine",
         lane=BULK_LANE,
-        topic=topics.pop() if len(topics) == 1 else MIXED,
+        topic=BETWEEN_TOPICS.join(sorted(topics)),
         exercise=all(one.exercise for one in entries),
         recipients=0,
         not_before=now,

@@ -24,7 +24,7 @@ from app.models.organisations import Sender
 from app.models.people import ContactPoint
 from app.models.replies import Reply
 from app.models.routes import ProviderState
-from app.services import brake, inbound, post, routes, stand_ins
+from app.services import brake, dispatch, inbound, post, routes, stand_ins
 from app.services.errors import Invalid, Missing
 from app.services.ledger import recovery
 from config.fields import Part
@@ -389,6 +389,19 @@ def test_batches_whose_ways_are_all_closed_are_left_where_they_are(here: World) 
     assert here.drain() == 1
     assert here.batch(alone).tries == 0
     assert by_provider(here, backed) == {"twilio-2": ["taken"]}
+
+
+def test_what_was_stopped_or_ran_out_of_time_ends_though_nothing_can_leave(here: World) -> None:
+    look(here.worker, 1)
+    stopped, over, waits = (audience(here, EMAIL, 2) for _ in range(3))
+    here.run("UPDATE provider_states SET state = 'down', retry_at = now() + interval '1 hour'")
+    with here.app.sessions.begin() as session:
+        dispatch.stop(session, stopped, actor=ACTOR, why="Wrong ward")
+    here.run("UPDATE batches SET expires_at = now() WHERE dispatch_id = :d", d=over)
+    assert here.drain() == 2
+    assert set(here.statuses(stopped).values()) == {DeliveryStatus.STOPPED}
+    assert set(here.statuses(over).values()) == {DeliveryStatus.EXPIRED}
+    assert (here.statuses(waits), here.batch(waits).tries) == ({}, 0)
 
 
 def test_a_code_goes_by_the_second_when_the_first_is_down(here: World) -> None:

@@ -13,9 +13,9 @@ import pytest
 import sqlalchemy as sa
 
 from app import queue
-from app.db import new_id
+from app.db import new_id, utc_now
 from app.models.audit import AuditEntry
-from app.models.ledger import Dispatch
+from app.models.ledger import Delivery, Dispatch
 from app.services import dispatch, pausing
 from app.services.errors import Conflict, Invalid, Missing
 from app.services.ledger import attempts, claims, recovery, results
@@ -220,6 +220,27 @@ def test_a_stop_between_pause_and_sweep_leaves_nothing_paused(here: World) -> No
     assert "paused" not in states(here, sent)
 
 
+def test_a_stop_waits_for_no_worker_and_the_sweeper_finds_what_it_had_in_hand(here: World) -> None:
+    """A worker has claimed a batch, and may come to want its dispatch; a stop has the dispatch. Were it to want the
+    batch as well, the two could wait for each other.
+    """
+    sent = frozen(here, Channel.EMAIL, 60)
+    claiming = here.worker.sessions()
+    mine = ledger.claimed(claiming)
+    with here.app.sessions.begin() as session:
+        session.execute(sa.text("SET LOCAL lock_timeout = '2s'"))
+        dispatch.stop(session, sent, actor=ACTOR, why="Wrong ward")
+    results.release(claiming, mine, done=False, delay_seconds=300)
+    claiming.commit()
+    claiming.close()
+    assert here.batch(sent, mine.batch).not_before > utc_now(), "it would end in five minutes"
+    swept(here)
+    here.drain()
+    assert set(here.statuses(sent).values()) == {DeliveryStatus.STOPPED}
+    with here.looking() as session:
+        assert session.get_one(Dispatch, sent).finished_at is not None
+
+
 def test_others_go_on_while_one_is_paused(here: World) -> None:
     first = frozen(here, Channel.EMAIL, 30)
     pause(here, first)
@@ -334,3 +355,22 @@ def test_a_paused_million_costs_other_claims_nothing(database: Database) -> None
         assert node["Index Name"] == "ix_batches_waiting"
         assert ledger.claimed(session).dispatch == other
         assert claims.claim(session, lanes=[1], channels=list(Channel), lease_seconds=60) is None
+
+
+def test_many_batches_that_only_end_hold_up_no_answer(here: World) -> None:
+    with here.making() as makes:
+        police = makes.organisation()
+        makes.sender(police, lane="urgent")
+        _, ward, _ = makes.borough()
+        makes.resident(police, ward)
+        urgent = here.send(makes, makes.alert(police, [ward], urgency="urgent"))
+    stopped = frozen(here, Channel.EMAIL, 90)
+    with here.app.sessions.begin() as session:
+        dispatch.stop(session, stopped, actor=ACTOR, why="Wrong ward")
+    here.drain()
+    with here.looking() as session:
+        last = session.scalars(
+            sa.select(sa.func.max(Delivery.at)).where(Delivery.dispatch_id == stopped)
+        ).one()
+    (attempt,) = here.attempts(urgent)
+    assert attempt.closed_at is not None and attempt.closed_at < last

@@ -257,7 +257,7 @@ def wait_for_delivery(here: World) -> None:
 # -- from people
 def texted(here: World, body: str, *, theirs: str = "+447700900321") -> str:
     with here.looking() as session:
-        ours = session.scalars(sa.text("SELECT address FROM senders WHERE channel = 'sms'")).first()
+        ours = session.scalars(sa.text("SELECT address FROM senders WHERE provider = 'twilio'")).first()
     return here.sandbox.twilio.inbound(theirs, str(ours), body).sid
 
 
@@ -380,3 +380,20 @@ def test_a_text_that_twilio_does_not_know_is_no_error() -> None:
             await reader.aclose()
 
     asyncio.run(asyncio.wait_for(go(), 30))
+
+
+def test_an_account_that_does_not_answer_holds_up_no_text_to_another(
+    committed: Database, tmp_path: Path
+) -> None:
+    with world(committed, tmp_path, second=True, TWILIO_2_AUTH_TOKEN="revoked") as here:
+        freeze(here, 1)
+        with here.making() as makes:
+            # Its number comes first: nobody has read either, and they are read by their addresses.
+            other = makes.sender(makes.organisation("Other Police"), "sms").id
+        here.run(
+            "UPDATE senders SET provider = 'twilio-2', address = '+447700900000' WHERE id = :id", id=other
+        )
+        texted(here, "STOP")
+        assert reconcile(here, after=timedelta(seconds=1)).received == 1
+        merge(here)
+        assert stops(here) == ["stop"]

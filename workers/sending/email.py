@@ -10,7 +10,7 @@ from itertools import repeat
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from app.services.ledger import recovery, results
+from app.services.ledger import ordinary, recovery, results
 from app.services.ledger.claims import Claim, Remaining
 from app.services.ledger.results import Row
 from messaging import links
@@ -99,7 +99,7 @@ async def _all_taken(
     """The ordinary end of a batch, in one statement. False: it has to be written down step by step."""
 
     def write(session: Session) -> None:
-        results.all_taken(
+        ordinary.all_taken(
             session,
             held,
             attempt,
@@ -112,7 +112,7 @@ async def _all_taken(
 
     try:
         await engine.record("result", write)
-    except (results.NotOrdinaryError, sa.exc.IntegrityError):
+    except (ordinary.NotOrdinaryError, sa.exc.IntegrityError):
         return False
     return True
 

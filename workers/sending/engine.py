@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -29,7 +29,6 @@ from app.registry import Registry
 from app.services.ledger import attempts, claims, recovery, results
 from app.services.ledger.claims import Claim, Remaining
 from app.services.ledger.results import Row
-from messaging.providers.base import EmailProvider, SmsProvider
 from messaging.types import Channel, DeliveryStatus, Outcome, SendResult
 from workers.sending.pacing import HELD_BACK, Pacer
 from workers.sending.routes import Route, Routes, failed
@@ -73,13 +72,7 @@ class Engine:
         self.public_url = settings.public_url.rstrip("/")
         self.email_from = (settings.email_from, settings.email_from_name)
         self.signer = registry.signer
-        ways = providers.ways(settings)
-        self.routes = Routes(self.sessions, ways)
-        first = {c: each[0].provider for c, each in ways.items()}
-        self.email, self.sms = (
-            cast(EmailProvider, first[Channel.EMAIL]),
-            cast(SmsProvider, first[Channel.SMS]),
-        )
+        self.routes = Routes(self.sessions, providers.ways(settings))
         self.pacer = Pacer.of(registry)
         self.content = lru_cache(maxsize=64)(self._content)
         self.stopping = False
@@ -96,7 +89,13 @@ class Engine:
         deadline = self.deadline()
         self.routes.refresh()
         with self.sessions.begin() as session:
-            held = self._claim(session, lanes)
+            held = claims.claim(
+                session,
+                lanes=lanes,
+                channels=list(self.routes.ways),
+                lease_seconds=self.lease,
+                held_senders=self.routes.held_senders(self.pacer.told),
+            )
             if held is None:
                 return None
             ends = deadline + held.seconds_left - self.lease * SAFE_SHARE
@@ -125,25 +124,6 @@ class Engine:
                 results.release(session, held, done=True)
                 recovery.finish(session, held.dispatch)
             return Job(held, left, attempt, deadline, ends, route=route)
-
-    def _claim(self, session: Session, lanes: Sequence[int]) -> Claim | None:
-        """The next batch that somebody can carry. Lane by lane only where not all can carry both."""
-        open_to = {lane: self.routes.channels(lane) for lane in lanes}
-        together = (
-            [list(lanes)] if len(set(map(tuple, open_to.values()))) == 1 else [[lane] for lane in lanes]
-        )
-        held_senders = self.routes.held_senders(self.pacer.told)
-        for some in together:
-            held = claims.claim(
-                session,
-                lanes=some,
-                channels=open_to[some[0]],
-                lease_seconds=self.lease,
-                held_senders=held_senders,
-            )
-            if held is not None:
-                return held
-        return None
 
     def deadline(self) -> float:
         """The last monotonic moment to start a call, were the lease taken now."""

@@ -16,7 +16,7 @@ from uuid import UUID, uuid4
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from app.models.ledger import BACKLOG_SECONDS
+from app.models.ledger import BACKLOG_SECONDS, BETWEEN_TOPICS
 from messaging.types import Channel, DeliveryStatus
 
 
@@ -103,7 +103,8 @@ def claim(
 ) -> Claim | None:
     """The next waiting batch of these lanes, urgent first, or None. Skips what others hold.
 
-    ``held_senders``: whose batches have to wait, each as ``2 * sender + lane``.
+    ``channels``: those that the caller can carry. ``held_senders``: whose batches have to wait, each as
+    ``2 * sender + lane``; of theirs comes only what was stopped or ran out of time.
     """
     row = session.execute(
         _CLAIM,
@@ -133,7 +134,7 @@ _REMAINING = sa.text(
             SELECT 1 FROM suppressions s
             WHERE s.digest = c.digest AND s.channel = c.channel AND s.lifted_at IS NULL
               AND (s.controller_id IS NULL OR s.controller_id = :controller)
-              AND (s.topic IS NULL OR s.topic = :topic)
+              AND (s.topic IS NULL OR s.topic = ANY(CAST(:topics AS text[])))
         ) THEN 1 ELSE 0 END AS gone
     FROM batches b
     CROSS JOIN LATERAL unnest(b.contact_ids) WITH ORDINALITY AS u(contact_id, ordinal)
@@ -164,7 +165,7 @@ def check(session: Session, held: Claim, first: int = 1, last: int = 1_000) -> C
         _REMAINING,
         {
             "controller": held.controller,
-            "topic": held.topic,
+            "topics": held.topic.split(BETWEEN_TOPICS),
             "dispatch": held.dispatch,
             "batch": held.batch,
             "first": first,

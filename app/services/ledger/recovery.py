@@ -121,6 +121,27 @@ def finish(session: Session, only: UUID | None = None) -> list[UUID]:
     return list(session.execute(_FINISH, {"only": only}).scalars())
 
 
+# Proof that somebody was not taken reopens a batch, perhaps while another marks the dispatch as ended.
+_REOPEN = sa.text(
+    """
+    WITH again AS (
+        UPDATE dispatches d SET finished_at = NULL, state = CASE d.state WHEN 'done' THEN 'running' ELSE d.state END
+        WHERE d.finished_at IS NOT NULL
+          AND d.id IN (SELECT DISTINCT dispatch_id FROM batches WHERE state <> 'done')
+        RETURNING d.id
+    ), unsettled AS (
+        UPDATE reservations SET settled_at = NULL WHERE dispatch_id IN (SELECT id FROM again)
+    )
+    SELECT id FROM again
+    """
+)
+
+
+def reopen(session: Session) -> list[UUID]:
+    """Put right what is marked as ended and has an open batch; the ids. For the sweeper."""
+    return list(session.execute(_REOPEN).scalars())
+
+
 _WAITING = sa.text(
     """
     SELECT lane, count(*) FROM (

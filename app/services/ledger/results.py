@@ -6,7 +6,7 @@ Every function runs in the caller's transaction and may be called twice.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 from uuid import UUID
@@ -90,6 +90,10 @@ _MOVE = sa.text(
     RETURNING was.status, new.status
     """
 )
+# Who was in doubt counted as sent to: what the dispatch cost is settled once more, when it has ended.
+_UNSETTLE = sa.text(
+    "UPDATE reservations SET settled_at = NULL WHERE dispatch_id = :dispatch AND settled_at IS NOT NULL"
+)
 _REPEATED = sa.text(
     """
     SELECT count(*) FROM deliveries d
@@ -134,6 +138,8 @@ def write(session: Session, dispatch: UUID, batch: int, attempt: int | None, row
             if old == DeliveryStatus.IN_DOUBT:
                 changes["in_doubt"] -= 1
             changes[COUNTERS[DeliveryStatus(new)]] += 1
+        if moved:
+            session.execute(_UNSETTLE, values)
         if inserted + moved < len(rows):
             repeated = session.execute(_REPEATED, values).scalar_one()
     count(session, dispatch, batch, changes)
@@ -217,7 +223,7 @@ _CLOSE_UNUSED = sa.text(
     """
 )
 # A worker that lost its lease may have given people back while this one had the batch.
-_LEFT_OVER_SECONDS = 1.0
+LEFT_OVER_SECONDS = 1.0
 
 
 def release(
@@ -231,7 +237,7 @@ def release(
     """
     values = {
         "done": done,
-        "delay": _LEFT_OVER_SECONDS if done else delay_seconds,
+        "delay": LEFT_OVER_SECONDS if done else delay_seconds,
         "progress": progress,
         "dispatch": held.dispatch,
         "batch": held.batch,
@@ -241,83 +247,6 @@ def release(
         return False
     session.execute(_CLOSE_UNUSED, values)
     return True
-
-
-# The ordinary end of a batch in one statement: the attempt closed, everybody of it accepted, the batch let go. The
-# ids are the frozen ones, and need not travel. It conflicts with nobody, so it does not pay for ON CONFLICT.
-_ALL_TAKEN = sa.text(
-    """
-    WITH closed AS (
-        UPDATE attempts SET closed_at = clock_timestamp(), outcome = 'taken', provider_ref = :ref, reason = :reason,
-            failed_percent = :failed
-        WHERE dispatch_id = :dispatch AND batch_n = :batch AND n = :attempt AND closed_at IS NULL
-          AND lease_token = :token
-        RETURNING n
-    ), ins AS (
-        INSERT INTO deliveries (dispatch_id, contact_id, batch_n, ordinal, attempt_n, status)
-        SELECT :dispatch, r.contact_id, :batch, r.ordinal, closed.n, :status
-        FROM closed CROSS JOIN batches b
-        CROSS JOIN LATERAL unnest(b.contact_ids) WITH ORDINALITY AS r(contact_id, ordinal)
-        WHERE b.dispatch_id = :dispatch AND b.n = :batch AND r.ordinal BETWEEN :first AND :last
-          AND r.ordinal <> ALL(CAST(:out AS smallint[]))
-        RETURNING 1
-    )
-    UPDATE batches SET lease_token = NULL, lease_until = NULL, tries = 0, accepted = accepted + written.many,
-        state = CASE WHEN accepted + written.many + delivered + bounced + complained + refused + stopped + erased
-            + expired + in_doubt >= size THEN 'done' ELSE 'waiting' END,
-        not_before = greatest(not_before, clock_timestamp() + make_interval(secs => :delay))
-    FROM (SELECT count(*) AS many FROM ins) AS written
-    WHERE dispatch_id = :dispatch AND n = :batch AND lease_token = :token AND written.many = :many
-    RETURNING n
-    """
-)
-# So many of a stretch may have ended before the call: beyond, the ids travel after all.
-MOST_LEFT_OUT = 100
-
-
-class NotOrdinaryError(Exception):
-    """The end of this batch has to be written down step by step. The transaction must not be committed."""
-
-
-def all_taken(
-    session: Session,
-    held: Claim,
-    attempt: int,
-    ordinals: Sequence[int],
-    *,
-    ref: str | None = None,
-    reason: str = "",
-    failed_percent: int | None = None,
-) -> None:
-    """Write down that everybody of the last stretch of a batch was taken, and let the batch go.
-
-    ``ordinals``: those of the attempt, ascending. NotOrdinaryError, or sqlalchemy's IntegrityError, when it is
-    not so plain (the lease was lost, the attempt closed, somebody has a row): nothing may be kept then, and
-    ``close_attempt``, ``write`` and ``release`` say what happened.
-    """
-    first, last = ordinals[0], ordinals[-1]
-    out: Collection[int] = ()
-    if last - first + 1 != len(ordinals):
-        out = set(range(first, last)) - set(ordinals)
-        if len(out) > MOST_LEFT_OUT:
-            raise NotOrdinaryError
-    values = {
-        "ref": ref,
-        "reason": reason[:200],
-        "failed": failed_percent,
-        "dispatch": held.dispatch,
-        "batch": held.batch,
-        "attempt": attempt,
-        "token": held.lease,
-        "status": int(DeliveryStatus.ACCEPTED),
-        "first": first,
-        "last": last,
-        "out": list(out),
-        "many": len(ordinals),
-        "delay": _LEFT_OVER_SECONDS,
-    }
-    if session.execute(_ALL_TAKEN, values).one_or_none() is None:
-        raise NotOrdinaryError
 
 
 _GIVE_BACK = sa.text(
@@ -335,13 +264,8 @@ _REOPEN = sa.text(
 )
 _UNFINISH = sa.text(
     """
-    WITH again AS (
-        UPDATE dispatches SET finished_at = NULL, state = CASE state WHEN 'done' THEN 'running' ELSE state END
-        WHERE id = :dispatch AND finished_at IS NOT NULL
-        RETURNING id
-    )
-    -- What it costs is settled once more when it ends once more.
-    UPDATE reservations SET settled_at = NULL WHERE dispatch_id IN (SELECT id FROM again)
+    UPDATE dispatches SET finished_at = NULL, state = CASE state WHEN 'done' THEN 'running' ELSE state END
+    WHERE id = :dispatch AND finished_at IS NOT NULL
     """
 )
 
@@ -355,4 +279,5 @@ def give_back(session: Session, dispatch: UUID, batch: int, attempt: int, contac
     if moved:
         session.execute(_REOPEN, values | {"moved": moved})
         session.execute(_UNFINISH, values)
+        session.execute(_UNSETTLE, values)
     return moved

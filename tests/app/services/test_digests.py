@@ -12,14 +12,14 @@ from sqlalchemy.orm import Session
 
 from app.models.deferral import ContactSend, DigestItem
 from app.models.ledger import Batch, Dispatch, DispatchContent
-from app.services import consent, deferral, digests, dispatch, people, preferences
-from app.services.ledger import check, recovery
+from app.services import consent, deferral, digests, dispatch, people, preferences, retention
+from app.services.ledger import check, claims, recovery
 from app.services.preferences import Preferences
 from messaging.types import Channel
 from tests import ledger
 from tests.app.services.test_freeze import NIGHT, NOON, Town, at, due, items, new_town
 from tests.conftest import Database
-from tests.factories import ACTOR, Makes
+from tests.factories import ACTOR, TOPIC, Makes
 
 URL = "http://127.0.0.1:8000"
 DAILY = Preferences(digest="daily", digest_hour=18)
@@ -217,3 +217,64 @@ def test_stopping_takes_the_message_out_of_digests_even_when_all_else_has_left(
     with pytest.raises(dispatch.Conflict):
         dispatch.stop(session, sent, actor=ACTOR, why="wrong ward")
     assert make(session) == digests.Made(0, 0)
+
+
+def test_who_stops_one_of_its_topics_before_it_leaves_is_not_sent_a_digest_of_several(
+    session: Session, town: Town
+) -> None:
+    topics = (TOPIC, "events")
+    stays, stops = (town.makes.resident(town.police, town.ward, topics=topics) for _ in range(2))
+    for one in (stays, stops):
+        preferences.choose(session, one, DAILY, actor=ACTOR)
+    town.send(NOON)
+    town.send(NOON, topic="events")
+    assert make(session) == digests.Made(1, 2)
+    [digest] = sent_digests(session)
+    assert session.get_one(Dispatch, digest).topic == "events, incidents and appeals"
+    consent.suppress(
+        session, channel="email", digest=stops.digest, digest_key=1, controller=town.police.id,
+        reason="left", topic="events",
+    )  # fmt: skip
+    session.execute(sa.update(Batch).values(not_before=sa.func.now(), not_after=None))
+    held = ledger.claimed(session)
+    checked = claims.check(session, held)
+    assert held.dispatch == digest
+    assert [p.contact_id for p in checked.left] == [stays.id]
+    assert [contact for _, contact in checked.stopped] == [stops.id]
+
+
+def test_a_message_without_an_end_that_no_digest_can_carry_is_over_after_two_weeks(
+    session: Session, town: Town
+) -> None:
+    who = town.resident(DAILY)
+    sent = town.send(NOON, expires_at=None)
+    session.execute(sa.text("UPDATE senders SET active = false"))
+    assert make(session) == digests.Made(0, 0)
+    assert states(session, sent) == {who.id: "waiting"}
+    assert make(session, EVENING + timedelta(days=10)) == digests.Made(0, 0)
+    assert states(session, sent) == {who.id: "waiting"}
+    make(session, EVENING + timedelta(days=17))
+    assert states(session, sent) == {who.id: "expired"}
+    assert all(line.balances for line in check.balance(session, sent))
+
+
+def test_places_in_digests_go_with_their_month_and_those_that_wait_stay(session: Session, town: Town) -> None:
+    early, late = town.resident(DAILY), town.resident(DAILY)
+    sent = town.send(NOON)
+    make(session)
+    session.execute(
+        sa.text(
+            "UPDATE digest_items SET state = 'waiting', settled_at = NULL, digest_id = NULL WHERE contact_id = :c"
+        ),
+        {"c": late.id},
+    )
+    assert retention.purge_digest_items(session, now=NOON) == 0
+    session.execute(
+        sa.text(
+            "INSERT INTO ledger_dropped (low, high, month) VALUES (:d, CAST(:high AS uuid), '2026-01-01')"
+        ),
+        {"d": sent, "high": "ffffffff-ffff-ffff-ffff-ffffffffffff"},
+    )
+    assert retention.purge_digest_items(session, now=NOON) == 1
+    assert states(session, sent) == {late.id: "waiting"}
+    assert early.id not in states(session, sent)

@@ -7,17 +7,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from uuid import uuid4
 
-import orjson
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from app.models.ledger import Attempt, Batch
 from app.registry import Registry
-from app.services.ledger import check, claims, recovery, results
+from app.services.ledger import check, claims, ordinary, recovery, results
 from app.services.ledger.claims import Claim
 from messaging.types import Channel, DeliveryStatus
-from tests import ledger
+from tests import ledger, plans
 from tests.conftest import Database
 from tests.factories import Makes
 
@@ -33,7 +32,7 @@ def session(database: Database, registry: Registry) -> Iterator[Session]:
 def not_so(session: Session, held: Claim, attempt: int, ordinals: list[int], why: type[Exception]) -> None:
     """It is refused, and the transaction rolled back as the engine does."""
     with pytest.raises(why), session.begin_nested():
-        results.all_taken(session, held, attempt, ordinals)
+        ordinary.all_taken(session, held, attempt, ordinals)
 
 
 def test_everybody_taken_closes_attempt_and_batch_and_the_balance_holds(
@@ -42,7 +41,7 @@ def test_everybody_taken_closes_attempt_and_batch_and_the_balance_holds(
     sent = ledger.frozen(makes, 5)
     held = ledger.claimed(session)
     attempt = ledger.attempted(session, held)
-    results.all_taken(session, held, attempt, [1, 2, 3, 4, 5], ref="call-1", reason="202", failed_percent=0)
+    ordinary.all_taken(session, held, attempt, [1, 2, 3, 4, 5], ref="call-1", reason="202", failed_percent=0)
     assert recovery.finish(session, sent) == [sent]
     assert ledger.statuses(session, sent) == dict.fromkeys(range(1, 6), ACCEPTED)
     batch = session.get_one(Batch, (sent, 0), populate_existing=True)
@@ -65,7 +64,7 @@ def test_who_ended_before_the_call_is_left_out(session: Session, makes: Makes) -
     contacts = ledger.ids(session, sent)
     results.write(session, sent, 0, None, [results.Row(o, contacts[o - 1], STOPPED) for o in (1, 3)])
     attempt = ledger.attempted(session, held, 2, 5)
-    results.all_taken(session, held, attempt, [2, 4, 5])
+    ordinary.all_taken(session, held, attempt, [2, 4, 5])
     expected = {1: STOPPED, 2: ACCEPTED, 3: STOPPED, 4: ACCEPTED, 5: ACCEPTED}
     assert ledger.statuses(session, sent) == expected
     assert session.get_one(Batch, (sent, 0), populate_existing=True).state == "done"
@@ -76,7 +75,7 @@ def test_who_ended_before_the_call_is_left_out(session: Session, makes: Makes) -
 def test_a_batch_with_somebody_still_to_be_sent_to_waits_again(session: Session, makes: Makes) -> None:
     sent = ledger.frozen(makes, 3)
     held = ledger.claimed(session)
-    results.all_taken(session, held, ledger.attempted(session, held, 1, 2), [1, 2])
+    ordinary.all_taken(session, held, ledger.attempted(session, held, 1, 2), [1, 2])
     batch = session.get_one(Batch, (sent, 0), populate_existing=True)
     assert (batch.state, batch.accepted) == ("waiting", 2)
     session.execute(sa.text("UPDATE batches SET not_before = now()"))
@@ -86,11 +85,11 @@ def test_a_batch_with_somebody_still_to_be_sent_to_waits_again(session: Session,
 @pytest.mark.parametrize(
     ("accident", "why"),
     [
-        ("UPDATE batches SET lease_token = gen_random_uuid()", results.NotOrdinaryError),
-        ("UPDATE attempts SET lease_token = gen_random_uuid()", results.NotOrdinaryError),
+        ("UPDATE batches SET lease_token = gen_random_uuid()", ordinary.NotOrdinaryError),
+        ("UPDATE attempts SET lease_token = gen_random_uuid()", ordinary.NotOrdinaryError),
         (
             "UPDATE attempts SET closed_at = now(), outcome = 'in_doubt', reason = 'worker lost'",
-            results.NotOrdinaryError,
+            ordinary.NotOrdinaryError,
         ),
         (
             (
@@ -119,8 +118,8 @@ def test_where_many_of_the_stretch_ended_before_the_ids_travel(session: Session,
     sent = ledger.frozen(makes, 4)
     held = ledger.claimed(session)
     attempt = ledger.attempted(session, held)
-    far = [1, 2 + results.MOST_LEFT_OUT + 1]
-    not_so(session, held, attempt, far, results.NotOrdinaryError)
+    far = [1, 2 + ordinary.MOST_LEFT_OUT + 1]
+    not_so(session, held, attempt, far, ordinary.NotOrdinaryError)
     assert ledger.statuses(session, sent) == {}
 
 
@@ -128,14 +127,7 @@ def explained(session: Session, statement: sa.TextClause, **values: object) -> l
     """The nodes of a plan, as the sender makes it: whole tables are not to be read."""
     session.execute(sa.text("SET LOCAL enable_seqscan = off"))
     plan = session.execute(sa.text(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement.text}"), values)
-    found = plan.scalar_one()
-    nodes = [p["Plan"] for p in (orjson.loads(found) if isinstance(found, str) else found)]
-    every = []
-    while nodes:
-        node = nodes.pop()
-        nodes += node.get("Plans", [])
-        every.append(node)
-    return every
+    return plans.nodes(plan.scalar_one())
 
 
 def test_the_check_searches_the_ledger_by_person_even_if_it_was_planned_while_it_was_empty(
@@ -145,7 +137,7 @@ def test_the_check_searches_the_ledger_by_person_even_if_it_was_planned_while_it
     held = ledger.claimed(session)
     session.execute(sa.text("ANALYZE deliveries"))
     values = {
-        "controller": held.controller, "topic": held.topic, "dispatch": sent, "batch": 0, "first": 1, "last": 1_000,
+        "controller": held.controller, "topics": [held.topic], "dispatch": sent, "batch": 0, "first": 1, "last": 1_000,
         "waiting": 0,
     }  # fmt: skip
     nodes = explained(session, claims._REMAINING, **values)

@@ -5,15 +5,19 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from uuid import UUID
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.orm import Session, sessionmaker
 
 from app.db import utc_now
 from app.models.ledger import Attempt, Batch, Dispatch
+from app.models.limits import Reservation
 from app.registry import Registry
 from app.services import receipts
+from app.services.budgets import settling
 from app.services.ledger import check, recovery, results
 from app.services.reconcile import verdicts
 from config.fields import Part
@@ -127,3 +131,44 @@ def test_an_event_that_waited_for_a_conclusion_from_silence_takes_it_back(ground
         assert found == {1: DeliveryStatus.ACCEPTED, 2: DeliveryStatus.DELIVERED, 3: DeliveryStatus.ACCEPTED}
         (line,) = check.balance(session, sent)
         assert line.balances, line.problems
+
+
+def test_a_batch_that_was_reopened_while_its_dispatch_ended_reopens_the_dispatch(ground: Ground) -> None:
+    sessions = ground.worker.sessions
+    with sessions.begin() as session:
+        ledger.carried(session)
+        assert recovery.finish(session) == [ground.sent]
+    assert settle(sessions) == 1
+    with sessions.begin() as session:
+        assert recovery.reopen(session) == []
+        session.execute(sa.update(Batch).values(state="waiting"))
+    with sessions.begin() as session:
+        assert recovery.reopen(session) == [ground.sent]
+    with sessions.begin() as session:
+        one = session.get_one(Dispatch, ground.sent)
+        assert (one.finished_at, one.state) == (None, "running")
+        session.execute(sa.update(Batch).values(state="done"))
+        assert recovery.finish(session) == [ground.sent]
+    assert settle(sessions) == 1, "what it cost is reckoned once more"
+
+
+def settle(sessions: sessionmaker[Session]) -> int:
+    with sessions.begin() as session:
+        return settling.settle(session)
+
+
+def test_who_was_in_doubt_and_turns_out_not_to_have_been_written_to_is_paid_for_no_more(
+    ground: Ground,
+) -> None:
+    sessions = ground.worker.sessions
+    with sessions.begin() as session:
+        ledger.carried(session, DeliveryStatus.IN_DOUBT)
+        recovery.finish(session)
+    assert settle(sessions) == 1
+    over = utc_now() + timedelta(days=30)
+    with sessions.begin() as session:
+        assert session.scalars(sa.select(Reservation.spent_emails)).one() == 3
+        assert verdicts.not_taken(session, ground.sent, 0, 1, now=over) == verdicts.Verdict(expired=3)
+    assert settle(sessions) == 1
+    with sessions() as session:
+        assert session.scalars(sa.select(Reservation.spent_emails)).one() == 0
