@@ -13,12 +13,16 @@ from tests.chaos.harness import Scene, until
 from tests.chaos.registry import fault
 from tests.factories import ACTOR
 
-# How many calls each fault strikes: about a tenth of the recipients.
+# How many calls each fault strikes at most: about a tenth of the recipients.
 STRUCK = {Channel.EMAIL: 3, Channel.SMS: 400}
+
+_DOWN = sa.text("SELECT EXISTS (SELECT 1 FROM provider_states WHERE channel = :channel AND state <> 'up')")
 
 
 def _struck(scene: Scene, **faults: Any) -> None:
-    """Calls are held until mid-send; from then on the provider does what ``faults`` say."""
+    """Calls are held until mid-send; from then on the provider does what ``faults`` say, until it did so to as many
+    calls as it may, or is judged down: then few people at a time try it, and it is well again.
+    """
     scene.hold(FIRST, "after")
     scene.worker()
     scene.scheduler()
@@ -30,11 +34,13 @@ def _struck(scene: Scene, **faults: Any) -> None:
     scene.strike_when(lambda: True, strike, what="the provider fails", kills=False)
     name = next(iter(faults))
 
-    def used_up() -> bool:
+    def over() -> bool:
         left: int = scene.sandbox.ask("GET", "faults")[str(scene.channel)][name]["times"]
-        return left == 0
+        with scene.registry.sessions() as session:
+            return left == 0 or session.execute(_DOWN, {"channel": str(scene.channel)}).scalar_one()
 
-    until(used_up, "every call to be struck that is to be")
+    until(over, "every call to be struck that is to be, or the provider to be judged down")
+    scene.faults()
 
 
 @fault("provider-429", "the provider answers 429 and asks for a second's patience")
