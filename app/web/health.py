@@ -13,7 +13,6 @@ from flask import Blueprint, Response, jsonify, make_response, request
 
 from app import queue
 from app.services import heartbeats
-from app.services.alarm_routes import Routes
 from app.web import context, guards
 from config.fields import PROJECT
 
@@ -50,7 +49,6 @@ def ready() -> Response:
     except (sa.exc.SQLAlchemyError, OSError) as error:
         log.warning("database_away", error=type(error).__name__)
     parts["queue"] = "ok" if queue.reachable() else "away"
-    parts["alarm_routes"] = "set" if Routes.of(context.settings()).any else "none"
     if parts["database"] == "away" or parts.get("tables") == "behind":
         return _answer({"status": "away"} | parts, 503)
     slower = parts["queue"] == "away" or parts.get("scheduler") == "silent"

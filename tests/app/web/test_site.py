@@ -161,7 +161,6 @@ def test_a_site_with_its_servers_is_ready(still_site):
         "tables": "ok",
         "scheduler": "ok",
         "queue": "ok",
-        "alarm_routes": "none",
     }
 
 
