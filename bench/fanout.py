@@ -35,6 +35,7 @@ OURS = ("workers", "postgres")  # the sandbox is the provider's
 SLOWEST = 500.0  # recipients a second: who is slower has stopped
 POLL, POLL_EACH = 0.01, 1e-7  # seconds
 _OPEN = sa.text("SELECT EXISTS (SELECT 1 FROM batches WHERE dispatch_id = :dispatch AND state <> 'done')")
+_LEADS = sa.text("SELECT EXISTS (SELECT 1 FROM heartbeats WHERE kind = 'scheduler')")
 _FROZEN = sa.text(
     """
     SELECT b.n || '.' || u.ordinal, u.contact_id
@@ -119,7 +120,7 @@ def measure(
     ground.analyse(os.environ["OWNER_DATABASE_URL"])
     if latency_ms:
         sandbox.faults(**{channel.value: {"latency_ms": latency_ms}})
-    children = start(stack, endpoints, workers)
+    children = start(stack, endpoints, workers, registry)
     say("Sending …")
     meter = Meter(
         {
@@ -163,8 +164,10 @@ def measure(
     }
 
 
-def start(stack: Stack, endpoints: Endpoints, workers: int) -> list[Child]:
-    """Sending processes that wait for rings, and a scheduler beside them as in any installation."""
+def start(stack: Stack, endpoints: Endpoints, workers: int, registry: Registry) -> list[Child]:
+    """Sending processes that wait for rings, and a scheduler beside them as in any installation, all of them ready:
+    what it costs to start a process is no part of a dispatch.
+    """
     children = [stack.worker("bulk", f"worker-{n}") for n in range(workers)]
     with redis.Redis.from_url(endpoints.redis_url) as valkey:
         wait_until(
@@ -174,7 +177,13 @@ def start(stack: Stack, endpoints: Endpoints, workers: int) -> list[Child]:
     dead = [child for child in children if not child.alive()]
     if dead:
         raise StackError(f"{dead[0].name} ended:\n{dead[0].last_words()}")
-    stack.worker("scheduler")
+    scheduler = stack.worker("scheduler")
+
+    def leads() -> bool:
+        with registry.sessions() as session:
+            return not scheduler.alive() or session.execute(_LEADS).scalar_one()
+
+    wait_until(leads, what="the scheduler")
     return children
 
 

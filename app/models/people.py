@@ -39,6 +39,16 @@ class ContactPoint(Base):
     __table_args__ = (
         sa.UniqueConstraint("channel", "digest"),
         sa.CheckConstraint("channel IN ('email', 'sms')", name="channel"),
+        # The index below has no room for more. An address has 320 characters at most, a name 100.
+        sa.CheckConstraint(
+            "octet_length(address_enc) + coalesce(octet_length(salutation_enc), 0) <= 2500", name="fits"
+        ),
+        # All that sending a batch reads of its people, in the order of their ids.
+        sa.Index(
+            "ix_contact_points_sending",
+            "id",
+            postgresql_include=["address_enc", "salutation_enc", "synthetic", "digest"],
+        ),
     )
 
 

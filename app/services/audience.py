@@ -31,15 +31,6 @@ class Audience:
     areas: tuple[str, ...]
     except_areas: tuple[str, ...] = ()
 
-    def parameters(self) -> dict[str, Any]:
-        return {
-            "controller": self.controller,
-            "topic": self.topic,
-            "channels": list(self.channels),
-            "areas": list(self.areas),
-            "except_areas": list(self.except_areas),
-        }
-
 
 def _codes(expression: Mapping[str, Any], key: str) -> tuple[str, ...]:
     value = expression.get(key, [])
@@ -72,9 +63,11 @@ def parse(
     return Audience(controller, topic, wanted, areas, _codes(expression, "except_areas"))
 
 
-# Areas as they are today, with everything below them.
-_TREE = """
-    tree AS (
+# Areas as they are today, with everything below them. By itself: a recursive query inside the next one would keep
+# PostgreSQL from sharing that among its processes.
+_WANTED = sa.text(
+    """
+    WITH RECURSIVE tree AS (
         SELECT id FROM areas WHERE code = ANY(CAST(:areas AS text[])) AND valid_to IS NULL
         UNION
         SELECT a.id FROM areas a JOIN tree ON a.parent_id = tree.id WHERE a.valid_to IS NULL
@@ -82,29 +75,34 @@ _TREE = """
         SELECT id FROM areas WHERE code = ANY(CAST(:except_areas AS text[])) AND valid_to IS NULL
         UNION
         SELECT a.id FROM areas a JOIN except_tree ON a.parent_id = except_tree.id WHERE a.valid_to IS NULL
-    ), wanted AS (
-        SELECT id FROM tree EXCEPT SELECT id FROM except_tree
     )
-"""
+    SELECT id FROM tree EXCEPT SELECT id FROM except_tree ORDER BY id
+    """
+)
 
-# The one SELECT: places ∩ areas ∧ topic ∧ consent ∧ channel − suppressed.
-RECIPIENTS = f"""
-    WITH RECURSIVE {_TREE}, recipients AS (
-        SELECT DISTINCT c.id, c.channel
-        FROM wanted w
-        JOIN place_areas pa ON pa.area_id = w.id AND pa.valid_to IS NULL
-        JOIN subscriptions s ON s.place_id = pa.place_id AND s.topic = :topic AND s.ended_at IS NULL
-            AND s.controller_id = :controller
-        JOIN contact_points c ON c.id = s.contact_id AND c.channel = ANY(CAST(:channels AS text[]))
-            AND c.confirmed_at IS NOT NULL
-        JOIN consents k ON k.contact_id = c.id AND k.controller_id = :controller AND k.purpose = 'alerts'
-            AND k.withdrawn_at IS NULL
-        WHERE NOT EXISTS (
-            SELECT 1 FROM suppressions x
-            WHERE x.digest = c.digest AND x.channel = c.channel AND x.lifted_at IS NULL
-              AND (x.controller_id IS NULL OR x.controller_id = :controller)
-              AND (x.topic IS NULL OR x.topic = :topic)
-        )
+# The one SELECT: places ∩ areas ∧ topic ∧ consent ∧ channel − suppressed. Nobody stands in it twice.
+RECIPIENTS = """
+    WITH recipients AS (
+        SELECT c.id, c.channel
+        FROM contact_points c
+        WHERE c.channel = ANY(CAST(:channels AS text[])) AND c.confirmed_at IS NOT NULL
+          AND EXISTS (
+              SELECT 1 FROM subscriptions s JOIN place_areas pa ON pa.place_id = s.place_id
+              WHERE s.contact_id = c.id AND s.topic = :topic AND s.ended_at IS NULL
+                AND s.controller_id = :controller
+                AND pa.area_id = ANY(CAST(:wanted AS int[])) AND pa.valid_to IS NULL
+          )
+          AND EXISTS (
+              SELECT 1 FROM consents k
+              WHERE k.contact_id = c.id AND k.controller_id = :controller AND k.purpose = 'alerts'
+                AND k.withdrawn_at IS NULL
+          )
+          AND NOT EXISTS (
+              SELECT 1 FROM suppressions x
+              WHERE x.digest = c.digest AND x.channel = c.channel AND x.lifted_at IS NULL
+                AND (x.controller_id IS NULL OR x.controller_id = :controller)
+                AND (x.topic IS NULL OR x.topic = :topic)
+          )
     )
 """
 
@@ -118,10 +116,21 @@ _UNKNOWN = sa.text(
 )
 
 
+def parameters(session: Session, audience: Audience) -> dict[str, Any]:
+    """What ``RECIPIENTS`` asks for, with today's areas."""
+    areas = {"areas": list(audience.areas), "except_areas": list(audience.except_areas)}
+    return {
+        "controller": audience.controller,
+        "topic": audience.topic,
+        "channels": list(audience.channels),
+        "wanted": list(session.execute(_WANTED, areas).scalars()),
+    }
+
+
 def count(session: Session, audience: Audience) -> dict[str, int]:
     """Recipients per channel, as the freeze would find them now."""
     require_known(session, audience)
-    found = {row[0]: row[1] for row in session.execute(_COUNT, audience.parameters())}
+    found = {row[0]: row[1] for row in session.execute(_COUNT, parameters(session, audience))}
     return {channel: found.get(channel, 0) for channel in audience.channels}
 
 

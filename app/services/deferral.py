@@ -107,7 +107,7 @@ _FORECAST = sa.text(
 
 def forecast(session: Session, who: Audience, *, starts: datetime, expires_at: datetime) -> Forecast:
     """What a freeze of the bulk lane would put off now; nothing is taken."""
-    values = who.parameters() | {"starts": starts, "expires_at": expires_at}
+    values = audience.parameters(session, who) | {"starts": starts, "expires_at": expires_at}
     return Forecast(*session.execute(_FORECAST, values).one())
 
 

@@ -1,13 +1,16 @@
 """Freezing who gets a dispatch, and when: batches, and places in digests (decision 0026).
 
-Most people asked for nothing: their batches are one INSERT … SELECT. Those with preferences follow in a second
-statement, after the rows of those with a weekly cap were locked: two dispatches cannot both take the last place.
+Most people asked for nothing. Who they are is a query by itself, which PostgreSQL shares among its processes as it
+does no INSERT … SELECT; their ids come here as text, a batch to a row, and go back as they came. Those with preferences
+follow in one more statement, after the rows of those with a weekly cap were locked: two dispatches cannot both take
+the last place.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 from uuid import UUID
 
@@ -53,36 +56,44 @@ _BATCHES = """
 
 
 def _everybody(held: str, join: str) -> sa.TextClause:
+    # The same person hears from the same number, so that STOP and replies make sense.
     return sa.text(
         audience.RECIPIENTS
         + f"""
-        , {_POOL}, placed AS (
-            SELECT r.id, r.channel, pool.id AS sender_id, pool.kind, {held} AS held,
-                row_number() OVER (PARTITION BY pool.id, {held} ORDER BY r.id) - 1 AS place
-            FROM recipients r
-            -- The same person hears from the same number, so that STOP and replies make sense.
-            JOIN pool ON pool.channel = r.channel AND pool.turn = r.id % pool.senders
-            {join}
-        ), grouped AS (
-            SELECT channel, sender_id, kind, held,
-                place / CASE channel WHEN 'sms' THEN :sms_batch ELSE :batch END AS chunk,
-                array_agg(id ORDER BY id) AS ids, count(*) AS size
-            FROM placed GROUP BY 1, 2, 3, 4, 5
-        ), frozen AS (
-            {
-            _BATCHES.format(
-                n="row_number() OVER (ORDER BY chunk, channel, sender_id) - 1",
-                times=":not_before, :expires_at, NULL, NULL, NULL",
-            )
-        } WHERE NOT held
+        , everybody AS (
+            SELECT CASE r.channel
+                    WHEN 'sms' THEN (CAST(:sms_senders AS int[]))[1 + r.id % :sms_pool]
+                    ELSE (CAST(:email_senders AS int[]))[1 + r.id % :email_pool]
+                END AS sender_id,
+                {held} AS held, array_agg(r.id ORDER BY r.id) AS ids
+            FROM recipients r {join}
+            GROUP BY 1, 2
+        ), sized AS (
+            SELECT sender_id, held, ids,
+                CASE WHEN sender_id = ANY(CAST(:sms_senders AS int[])) THEN :sms_batch ELSE :batch END AS most
+            FROM everybody
         )
-        SELECT channel, CAST(ids AS text) FROM grouped WHERE held
+        SELECT sender_id, held, chunk, CAST(ids[chunk * most + 1 : (chunk + 1) * most] AS text)
+        FROM sized CROSS JOIN LATERAL generate_series(0, (cardinality(ids) - 1) / most) AS chunk
         """
     )
 
 
 _AT_ONCE = _everybody("false", "")
 _MOST = _everybody("(p.contact_id IS NOT NULL)", "LEFT JOIN contact_preferences p ON p.contact_id = r.id")
+# So many batches at a time go back: some ten megabytes.
+PART = 500
+_PUT = sa.text(
+    f"""
+    WITH grouped AS (
+        SELECT g.n, s.channel, g.sender_id, s.kind, i.ids, cardinality(i.ids) AS size
+        FROM unnest(CAST(:ns AS int[]), CAST(:by AS int[]), CAST(:ids AS text[])) AS g(n, sender_id, ids)
+        JOIN senders s ON s.id = g.sender_id
+        CROSS JOIN LATERAL (SELECT CAST(g.ids AS bigint[]) AS ids) i
+    )
+    {_BATCHES.format(n="n", times=":not_before, :expires_at, NULL, NULL, NULL")}
+    """
+)
 
 _LOCK = sa.text(
     """
@@ -150,9 +161,22 @@ def freeze(
     """
     values = _values(dispatch, senders, language, segments)
     statement = _MOST if dispatch.lane == BULK_LANE else _AT_ONCE
+    channel = {s.id: s.channel for s in senders}
     held: dict[str, list[str]] = {"email": [], "sms": []}
-    for channel, ids in session.execute(statement, who.parameters() | values):
-        held[channel].append(ids[1:-1])
+    batches = []
+    for sender, apart, chunk, ids in session.execute(statement, audience.parameters(session, who) | values):
+        if sender is None:
+            raise Conflict("There is no sender for one of the channels: nothing was sent.")
+        if apart:
+            held[channel[sender]].append(ids[1:-1])
+        else:
+            batches.append((chunk, channel[sender], sender, ids))
+    batches.sort(key=itemgetter(0, 1, 2))  # every sender has its turn
+    for at in range(0, len(batches), PART):
+        part = batches[at : at + PART]
+        numbers = list(range(at, at + len(part)))
+        given = {"ns": numbers, "by": [b[2] for b in part], "ids": [b[3] for b in part]}
+        session.execute(_PUT, values | given)
     emails, phones = held["email"], held["sms"]
     if emails or phones:
         session.execute(_LOCK, {"ids": _array(emails + phones)})
@@ -172,10 +196,15 @@ def freeze_digest(
 def _values(
     dispatch: Dispatch, senders: Sequence[Sender], language: str, segments: Mapping[str, int]
 ) -> dict[str, Any]:
+    emails, numbers = (sorted(s.id for s in senders if s.channel == c) for c in ("email", "sms"))
     return {
         "dispatch": dispatch.id,
         "controller": dispatch.controller_id,
         "senders": [s.id for s in senders],
+        "email_senders": emails,
+        "email_pool": len(emails) or 1,
+        "sms_senders": numbers,
+        "sms_pool": len(numbers) or 1,
         "sms_batch": SMS_BATCH,
         "batch": BATCH_SIZE,
         "language": language,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from html import escape
 from pathlib import Path
 
 import pytest
@@ -36,8 +37,9 @@ def _hard_mail(here: World) -> tuple[object, list[int], ContactPoint, ContactPoi
         assert shared.id == again.id
         malformed = here.imported(makes, police, ward, "no address at all")
         long = makes.resident(police, ward)
-        long.salutation = "Wolfeschlegelstein" * 1_111 + "xx"
-        assert len(long.salutation) == 20_000
+        # As long as the table takes it; as mark-up each "&" takes five times the room, and that the provider refuses.
+        long.salutation = ("Wolfeschlegelstein" + "&" * 82) * 20
+        assert len(long.salutation) == 2_000
         sent = here.send(makes, makes.alert(police, [ward, other], body="Hello ((name)), lock your shed."))
     return sent, [*(c.id for c in well), shared.id], malformed, long
 
@@ -62,13 +64,12 @@ def test_a_batch_with_a_shared_address_a_malformed_address_and_an_over_long_subs
     assert (line.recipients, line.accepted, line.refused, line.waiting) == (9, 8, 1, 0)
 
 
-def test_a_name_of_20000_characters_is_trimmed_before_it_leaves(here: World) -> None:
+def test_a_name_of_2000_characters_is_trimmed_before_it_leaves(here: World) -> None:
     _, _, _, long = _hard_mail(here)
     here.drain()
     page = _mail_body(here)
-    name = long.salutation[: render.LONGEST_NAME]
-    assert name in page
-    assert long.salutation[: render.LONGEST_NAME + 1] not in page
+    assert escape(long.salutation[: render.LONGEST_NAME]) in page
+    assert escape(long.salutation[: render.LONGEST_NAME + 1]) not in page
 
 
 def test_a_substitution_that_the_provider_refuses_fails_its_person_and_reaches_all_the_others_once(

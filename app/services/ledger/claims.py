@@ -16,6 +16,7 @@ from uuid import UUID, uuid4
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from app.db import BINARY
 from app.models.ledger import BACKLOG_SECONDS, BETWEEN_TOPICS
 from messaging.types import Channel, DeliveryStatus
 
@@ -127,12 +128,18 @@ def claim(
 # The place where suppression is re-checked: at the claim, at each window, before any second try. The
 # look-ups stand as subqueries of their own, so that each is one search of a unique index whatever the
 # planner believes: joined while the ledger was nearly empty, it would read the whole dispatch for everybody.
+# The ledger is asked about each person only if it holds anybody between the least and the greatest of the batch's ids:
+# a batch that nobody has tried pays for one search instead of a thousand.
 _REMAINING = sa.text(
     """
+    WITH ends AS MATERIALIZED (
+        SELECT min(i) AS least, max(i) AS greatest
+        FROM batches CROSS JOIN LATERAL unnest(contact_ids) i WHERE dispatch_id = :dispatch AND n = :batch
+    )
     SELECT u.ordinal, u.contact_id, c.address_enc, c.salutation_enc, c.synthetic,
         CASE WHEN c.id IS NULL THEN 2 WHEN EXISTS (
             SELECT 1 FROM suppressions s
-            WHERE s.digest = c.digest AND s.channel = c.channel AND s.lifted_at IS NULL
+            WHERE s.digest = c.digest AND s.channel = :channel AND s.lifted_at IS NULL
               AND (s.controller_id IS NULL OR s.controller_id = :controller)
               AND (s.topic IS NULL OR s.topic = ANY(CAST(:topics AS text[])))
         ) THEN 1 ELSE 0 END AS gone
@@ -140,10 +147,17 @@ _REMAINING = sa.text(
     CROSS JOIN LATERAL unnest(b.contact_ids) WITH ORDINALITY AS u(contact_id, ordinal)
     LEFT JOIN contact_points c ON c.id = u.contact_id
     WHERE b.dispatch_id = :dispatch AND b.n = :batch AND u.ordinal BETWEEN :first AND :last
-      AND coalesce((
-          SELECT d.status FROM deliveries d
-          WHERE d.dispatch_id = :dispatch AND d.contact_id = u.contact_id
-      ), :waiting) = :waiting
+      AND (
+          (SELECT coalesce((
+              SELECT d.contact_id FROM deliveries d
+              WHERE d.dispatch_id = :dispatch AND d.contact_id >= (SELECT least FROM ends)
+              ORDER BY d.contact_id LIMIT 1
+          ) > (SELECT greatest FROM ends), true))
+          OR coalesce((
+              SELECT d.status FROM deliveries d
+              WHERE d.dispatch_id = :dispatch AND d.contact_id = u.contact_id
+          ), :waiting) = :waiting
+      )
     """
 )
 _STOPPED, _ERASED = 1, 2
@@ -165,6 +179,7 @@ def check(session: Session, held: Claim, first: int = 1, last: int = 1_000) -> C
         _REMAINING,
         {
             "controller": held.controller,
+            "channel": str(held.channel),
             "topics": held.topic.split(BETWEEN_TOPICS),
             "dispatch": held.dispatch,
             "batch": held.batch,
@@ -172,6 +187,7 @@ def check(session: Session, held: Claim, first: int = 1, last: int = 1_000) -> C
             "last": last,
             "waiting": int(DeliveryStatus.WAITING),
         },
+        execution_options=BINARY,
     )
     rows = found.cursor.fetchall()  # type: ignore[attr-defined]  # the driver's own: a thousand a batch
     found.close()

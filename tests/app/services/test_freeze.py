@@ -15,10 +15,11 @@ from app.models.deferral import ContactSend, DigestItem
 from app.models.ledger import Batch
 from app.models.organisations import Organisation
 from app.models.people import ContactPoint
-from app.services import audience, deferral, dispatch, people, preferences
+from app.services import audience, deferral, dispatch, freeze, people, preferences
 from app.services.ledger import check
 from app.services.preferences import Preferences
 from messaging.types import Channel
+from tests import plans
 from tests.app.services.test_london_hours import LONDON
 from tests.factories import ACTOR, Makes
 
@@ -246,3 +247,25 @@ def test_erasure_takes_preferences_and_counts_and_leaves_the_place_in_a_digest_a
         assert session.scalar(sa.text(f"SELECT count(*) FROM {table}")) == 0
     assert list(items(session, sent)) == [one.id]
     assert all(line.balances for line in check.balance(session, sent))
+
+
+def test_postgresql_may_share_the_audience_among_its_processes(session: Session, town: Town) -> None:
+    session.execute(sa.text("SET LOCAL debug_parallel_query = on"))  # whatever it would cost
+    with plans.noting(session) as noted:
+        town.send(at(3, 12))
+    asked = [(s, p) for s, p in noted if "everybody AS" in s]
+    assert len(asked) == 1
+    assert "Gather" in {n["Node Type"].removesuffix(" Merge") for n in plans.explained(session, *asked[0])}
+
+
+def test_an_audience_larger_than_a_part_keeps_every_batch_and_every_person(
+    session: Session, town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(freeze, "PART", 2)
+    monkeypatch.setattr(freeze, "BATCH_SIZE", 2)
+    everybody = {town.resident().id for _ in range(9)}
+    sent = town.send(at(3, 12))
+    batches = session.scalars(sa.select(Batch).where(Batch.dispatch_id == sent).order_by(Batch.n)).all()
+    assert [b.n for b in batches] == list(range(5))
+    assert [len(b.contact_ids) for b in batches] == [b.size for b in batches] == [2, 2, 2, 2, 1]
+    assert {i for b in batches for i in b.contact_ids} == everybody
