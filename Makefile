@@ -143,6 +143,10 @@ bench-web: $(READY) ## the ward page against the same layout without a query
 bench-receipts: $(READY) ## what providers report, accepted and merged (PROVIDER=sendgrid|twilio)
 	@"$(PY)" -m bench.receipts $(if $(PROVIDER),--provider "$(PROVIDER)")
 
+.PHONY: bench-audit
+bench-audit: $(READY) ## acts put on the record while another stays open, and a million entries verified (N=)
+	@"$(PY)" -m bench.audit $(if $(N),--n "$(N)")
+
 .PHONY: lock
 lock: $(INSTALLED) ## resolve the requirements anew (needs the network)
 	@"$(PY)" -m uv pip compile --quiet --generate-hashes --no-emit-index-url --no-header --universal --python-version 3.11 requirements/base.in -o requirements/base.txt

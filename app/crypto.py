@@ -71,7 +71,12 @@ class Keyring:
         return cls(values.keys, values.current, index.keys[index.current], index.current)
 
     def __repr__(self) -> str:
-        return f"Keyring(ids={sorted(self._ciphers)}, current={self.current}, index_id={self.index_id})"
+        return f"Keyring(ids={self.ids}, current={self.current}, index_id={self.index_id})"
+
+    @property
+    def ids(self) -> list[int]:
+        """The ids of the keys that values can be opened with, ascending."""
+        return sorted(self._ciphers)
 
     def encrypt(self, text: str, purpose: str) -> bytes:
         """Encrypt under the current key, for one purpose."""

@@ -6,12 +6,17 @@ Opens no embedded service: whoever starts a process does (factory, CLI, workers.
 from __future__ import annotations
 
 import secrets
+import time
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, NamedTuple
 from uuid import UUID
 
 import orjson
+import psycopg
 import sqlalchemy as sa
+from psycopg.abc import Buffer
+from psycopg.adapt import Dumper, Loader
 from psycopg.pq import Format
 from sqlalchemy.dialects.postgresql.base import ischema_names
 from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
@@ -36,8 +41,11 @@ __all__ = [
 # The database is away, or ended our connection: what was under way may be tried again.
 AWAY = (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.InternalError)
 
-# Execution options of a statement with many rows of bytes: as text each takes twice the room, and time at both ends.
+# Execution options of a statement with many bytes: as text each takes twice the room, and time at both ends. Arrays of
+# bigint come as ``Ids``.
 BINARY = {"binary": True}
+
+FRESH_SECONDS = 1.0
 
 NAMING = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -120,7 +128,6 @@ def make_engine(
         url,
         pool_size=pool_size,
         max_overflow=pool_size,
-        pool_pre_ping=True,
         pool_use_lifo=True,  # the connection used last: its plans are made, and what lies idle can be let go
         hide_parameters=True,  # an error's text goes to logs, and values have no place there
         json_serializer=lambda v: orjson.dumps(v).decode(),
@@ -139,7 +146,26 @@ def make_engine(
         },
     )
     sa.event.listen(engine, "before_cursor_execute", _in_binary)
+    sa.event.listen(engine, "connect", _used)
+    sa.event.listen(engine, "checkin", _used)
+    sa.event.listen(engine, "checkout", partial(_alive, engine))
     return engine
+
+
+def _used(_connection: object, record: Any) -> None:
+    record.info["used"] = time.monotonic()
+
+
+def _alive(engine: sa.Engine, connection: Any, record: Any, _proxy: object) -> None:
+    """Ask a connection that lay idle whether it still lives, and take new ones if not. A sender's never lies idle: asked
+    before each transaction, it would be asked twice a batch.
+    """
+    if time.monotonic() - record.info.get("used", 0.0) < FRESH_SECONDS:
+        return
+    try:
+        engine.dialect.do_ping(connection)
+    except psycopg.Error as error:
+        raise sa.exc.InvalidatePoolError from error
 
 
 def _in_binary(
@@ -147,6 +173,34 @@ def _in_binary(
 ) -> None:
     if context is not None and context.execution_options.get("binary"):
         cursor.format = Format.BINARY
+        cursor.adapters.register_loader(_IDS, _IdsLoader)
+
+
+_IDS = psycopg.postgres.types["int8"].array_oid
+
+
+class Ids(bytes):
+    """An array of bigint as PostgreSQL sends it in binary: it can go back as it came, and need not become a million
+    of Python's numbers in between.
+    """
+
+
+class _IdsLoader(Loader):
+    format = Format.BINARY
+
+    def load(self, data: Buffer) -> Ids:
+        return Ids(data)
+
+
+class _IdsDumper(Dumper):
+    format = Format.BINARY
+    oid = _IDS
+
+    def dump(self, obj: Ids) -> Ids:
+        return obj
+
+
+psycopg.adapters.register_dumper(Ids, _IdsDumper)
 
 
 def make_sessions(engine: sa.Engine) -> sessionmaker[Session]:

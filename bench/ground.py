@@ -154,8 +154,12 @@ def settle(
 
 
 def analyse(owner_url: str) -> None:
-    """Statistics for the planner, as autovacuum would have made them by the time somebody sends."""
+    """Statistics for the planner, as autovacuum would have made them by the time somebody sends; and what the million
+    people have left to be written is written, which would otherwise go on for minutes beside what is measured.
+    """
     engine = sa.create_engine(owner_url, isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
         connection.execute(sa.text("VACUUM ANALYZE"))
     engine.dispose()
+    with psycopg.connect(roles.libpq(client.ensure(LOCAL).admin_database_url), autocommit=True) as admin:
+        admin.execute("CHECKPOINT")

@@ -1,7 +1,7 @@
 """Freezing who gets a dispatch, and when: batches, and places in digests (decision 0026).
 
 Most people asked for nothing. Who they are is a query by itself, which PostgreSQL shares among its processes as it
-does no INSERT … SELECT; their ids come here as text, a batch to a row, and go back as they came. Those with preferences
+does no INSERT … SELECT; their ids come here, a batch to a row, and go back as they came. Those with preferences
 follow in one more statement, after the rows of those with a weekly cap were locked: two dispatches cannot both take
 the last place.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from operator import itemgetter
 from typing import Any
 from uuid import UUID
@@ -17,6 +18,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from app.db import BINARY
 from app.models.ledger import BATCH_SIZE, BULK_LANE, Dispatch
 from app.models.organisations import Sender
 from app.services import audience, deferral
@@ -73,7 +75,8 @@ def _everybody(held: str, join: str) -> sa.TextClause:
                 CASE WHEN sender_id = ANY(CAST(:sms_senders AS int[])) THEN :sms_batch ELSE :batch END AS most
             FROM everybody
         )
-        SELECT sender_id, held, chunk, CAST(ids[chunk * most + 1 : (chunk + 1) * most] AS text)
+        SELECT sender_id, chunk, CASE WHEN NOT held THEN ids[chunk * most + 1 : (chunk + 1) * most] END,
+            CASE WHEN held THEN CAST(ids[chunk * most + 1 : (chunk + 1) * most] AS text) END
         FROM sized CROSS JOIN LATERAL generate_series(0, (cardinality(ids) - 1) / most) AS chunk
         """
     )
@@ -81,19 +84,25 @@ def _everybody(held: str, join: str) -> sa.TextClause:
 
 _AT_ONCE = _everybody("false", "")
 _MOST = _everybody("(p.contact_id IS NOT NULL)", "LEFT JOIN contact_preferences p ON p.contact_id = r.id")
-# So many batches at a time go back: some ten megabytes.
-PART = 500
-_PUT = sa.text(
-    f"""
-    WITH grouped AS (
-        SELECT g.n, s.channel, g.sender_id, s.kind, i.ids, cardinality(i.ids) AS size
-        FROM unnest(CAST(:ns AS int[]), CAST(:by AS int[]), CAST(:ids AS text[])) AS g(n, sender_id, ids)
-        JOIN senders s ON s.id = g.sender_id
-        CROSS JOIN LATERAL (SELECT CAST(g.ids AS bigint[]) AS ids) i
+# So many batches go back in one statement: its arrays are parameters of their own.
+PART = 250
+
+
+@cache
+def _put(batches: int) -> sa.TextClause:
+    given = ", ".join(
+        f"(CAST(:n{i} AS int), CAST(:by{i} AS int), CAST(:ids{i} AS bigint[]))" for i in range(batches)
     )
-    {_BATCHES.format(n="n", times=":not_before, :expires_at, NULL, NULL, NULL")}
-    """
-)
+    return sa.text(
+        f"""
+        WITH grouped AS (
+            SELECT g.n, s.channel, g.sender_id, s.kind, g.ids, cardinality(g.ids) AS size
+            FROM (VALUES {given}) AS g(n, sender_id, ids) JOIN senders s ON s.id = g.sender_id
+        )
+        {_BATCHES.format(n="n", times=":not_before, :expires_at, NULL, NULL, NULL")}
+        """
+    )
+
 
 _LOCK = sa.text(
     """
@@ -164,19 +173,21 @@ def freeze(
     channel = {s.id: s.channel for s in senders}
     held: dict[str, list[str]] = {"email": [], "sms": []}
     batches = []
-    for sender, apart, chunk, ids in session.execute(statement, audience.parameters(session, who) | values):
+    asked = audience.parameters(session, who) | values
+    for sender, chunk, ids, apart in session.execute(statement, asked, execution_options=BINARY):
         if sender is None:
             raise Conflict("There is no sender for one of the channels: nothing was sent.")
-        if apart:
-            held[channel[sender]].append(ids[1:-1])
+        if apart is not None:
+            held[channel[sender]].append(apart[1:-1])
         else:
             batches.append((chunk, channel[sender], sender, ids))
     batches.sort(key=itemgetter(0, 1, 2))  # every sender has its turn
     for at in range(0, len(batches), PART):
         part = batches[at : at + PART]
-        numbers = list(range(at, at + len(part)))
-        given = {"ns": numbers, "by": [b[2] for b in part], "ids": [b[3] for b in part]}
-        session.execute(_PUT, values | given)
+        given: dict[str, Any] = {}
+        for i, (_, _, sender, ids) in enumerate(part):
+            given |= {f"n{i}": at + i, f"by{i}": sender, f"ids{i}": ids}
+        session.execute(_put(len(part)), values | given)
     emails, phones = held["email"], held["sms"]
     if emails or phones:
         session.execute(_LOCK, {"ids": _array(emails + phones)})

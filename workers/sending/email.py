@@ -99,7 +99,7 @@ async def _all_taken(
     """The ordinary end of a batch, in one statement. False: it has to be written down step by step."""
 
     def write(session: Session) -> None:
-        ordinary.all_taken(
+        perhaps_last = ordinary.all_taken(
             session,
             held,
             attempt,
@@ -108,7 +108,8 @@ async def _all_taken(
             reason=result.reason,
             failed_percent=failed_percent([result]),
         )
-        recovery.finish(session, held.dispatch)
+        if perhaps_last:
+            recovery.finish(session, held.dispatch)
 
     try:
         await engine.record("result", write)

@@ -38,9 +38,14 @@ _ALL_TAKEN = sa.text(
         not_before = greatest(not_before, clock_timestamp() + make_interval(secs => :delay))
     FROM (SELECT count(*) AS many FROM ins) AS written
     WHERE dispatch_id = :dispatch AND n = :batch AND lease_token = :token AND written.many = :many
-    RETURNING n
+    RETURNING (SELECT count(*) FROM (
+        SELECT FROM batches o WHERE o.dispatch_id = :dispatch AND o.state <> 'done' LIMIT :few
+    ) still) < :few
     """
 )
+# With fewer batches open than this whoever ends one asks whether it was the last; so many may end at one moment without
+# seeing each other.
+FEW = 16
 # So many of a stretch may have ended before the call: beyond, the ids travel after all.
 MOST_LEFT_OUT = 100
 
@@ -58,8 +63,9 @@ def all_taken(
     ref: str | None = None,
     reason: str = "",
     failed_percent: int | None = None,
-) -> None:
-    """Write down that everybody of the last stretch of a batch was taken, and let the batch go.
+) -> bool:
+    """Write down that everybody of the last stretch of a batch was taken, and let the batch go; whether it may have
+    been the last of its dispatch.
 
     ``ordinals``: those of the attempt, ascending. NotOrdinaryError, or sqlalchemy's IntegrityError, when it is
     not so plain (the lease was lost, the attempt closed, somebody has a row): nothing may be kept then, and
@@ -85,6 +91,9 @@ def all_taken(
         "out": list(out),
         "many": len(ordinals),
         "delay": LEFT_OVER_SECONDS,
+        "few": FEW,
     }
-    if session.execute(_ALL_TAKEN, values).one_or_none() is None:
+    found = session.execute(_ALL_TAKEN, values).scalar_one_or_none()
+    if found is None:
         raise NotOrdinaryError
+    return bool(found)

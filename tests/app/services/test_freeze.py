@@ -258,10 +258,9 @@ def test_postgresql_may_share_the_audience_among_its_processes(session: Session,
     assert "Gather" in {n["Node Type"].removesuffix(" Merge") for n in plans.explained(session, *asked[0])}
 
 
-def test_an_audience_larger_than_a_part_keeps_every_batch_and_every_person(
+def test_an_audience_of_many_batches_keeps_every_batch_and_every_person(
     session: Session, town: Town, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(freeze, "PART", 2)
     monkeypatch.setattr(freeze, "BATCH_SIZE", 2)
     everybody = {town.resident().id for _ in range(9)}
     sent = town.send(at(3, 12))
