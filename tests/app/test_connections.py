@@ -1,0 +1,61 @@
+"""Connections that died: replaced unseen if they lay idle, and found by the first statement if they did not."""
+
+from __future__ import annotations
+
+import psycopg
+import pytest
+import sqlalchemy as sa
+
+from app import db, roles
+from app.registry import Registry
+from tests.conftest import Database
+
+
+def _cut(committed: Database, opened: Registry) -> int:
+    """End the one connection of the pool from outside; its process id."""
+    with opened.sessions() as session:
+        pid: int = session.execute(sa.text("SELECT pg_backend_pid()")).scalar_one()
+    with psycopg.connect(roles.libpq(committed.admin), autocommit=True) as admin:
+        admin.execute("SELECT pg_terminate_backend(%s, 5000)", (pid,))
+    return pid
+
+
+def _asked(opened: Registry) -> int:
+    with opened.sessions() as session:
+        return int(session.execute(sa.text("SELECT pg_backend_pid()")).scalar_one())
+
+
+def test_one_that_died_while_it_lay_idle_is_replaced_before_anybody_uses_it(
+    committed: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(db, "FRESH_SECONDS", 0.0)
+    opened = committed.open()
+    gone = _cut(committed, opened)
+    assert _asked(opened) != gone
+    opened.engine.dispose()
+
+
+def test_one_that_died_a_moment_after_its_use_is_found_by_the_first_statement_and_then_replaced(
+    committed: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(db, "FRESH_SECONDS", 3_600.0)
+    opened = committed.open()
+    gone = _cut(committed, opened)
+    with pytest.raises(db.AWAY):
+        _asked(opened)
+    assert _asked(opened) != gone
+    opened.engine.dispose()
+
+
+def test_one_that_was_just_used_is_not_asked(committed: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = committed.open()
+    pings: list[object] = []
+    monkeypatch.setattr(opened.engine.dialect, "do_ping", pings.append)
+    monkeypatch.setattr(db, "FRESH_SECONDS", 3_600.0)
+    _asked(opened)
+    _asked(opened)
+    assert pings == []
+    monkeypatch.setattr(db, "FRESH_SECONDS", 0.0)
+    _asked(opened)
+    assert len(pings) == 1
+    opened.engine.dispose()
