@@ -45,8 +45,6 @@ AWAY = (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.InternalError)
 # bigint come as ``Ids``.
 BINARY = {"binary": True}
 
-FRESH_SECONDS = 1.0
-
 NAMING = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
     "uq": "uq_%(table_name)s_%(column_0_N_name)s",
@@ -118,11 +116,18 @@ class EncryptedText(TypeDecorator[str]):
 
 
 def make_engine(
-    url: str, *, pool_size: int = 5, application_name: str = "wardlink", idle_seconds: float = 0
+    url: str,
+    *,
+    pool_size: int = 5,
+    application_name: str = "wardlink",
+    idle_seconds: float = 0,
+    trust_seconds: float = 0,
 ) -> sa.Engine:
     """An engine with the settings every process needs; connects lazily.
 
-    PostgreSQL ends a session that lies idle inside a transaction for ``idle_seconds`` (0: never).
+    PostgreSQL ends a session that lies idle inside a transaction for ``idle_seconds`` (0: never). A connection that
+    was used within ``trust_seconds`` is not asked whether it still lives: a sender would ask twice a batch, and is
+    ready for it to end at any statement.
     """
     engine = sa.create_engine(
         url,
@@ -146,9 +151,8 @@ def make_engine(
         },
     )
     sa.event.listen(engine, "before_cursor_execute", _in_binary)
-    sa.event.listen(engine, "connect", _used)
     sa.event.listen(engine, "checkin", _used)
-    sa.event.listen(engine, "checkout", partial(_alive, engine))
+    sa.event.listen(engine, "checkout", partial(_alive, engine, trust_seconds))
     return engine
 
 
@@ -156,11 +160,10 @@ def _used(_connection: object, record: Any) -> None:
     record.info["used"] = time.monotonic()
 
 
-def _alive(engine: sa.Engine, connection: Any, record: Any, _proxy: object) -> None:
-    """Ask a connection that lay idle whether it still lives, and take new ones if not. A sender's never lies idle: asked
-    before each transaction, it would be asked twice a batch.
-    """
-    if time.monotonic() - record.info.get("used", 0.0) < FRESH_SECONDS:
+def _alive(engine: sa.Engine, trust_seconds: float, connection: Any, record: Any, _proxy: object) -> None:
+    """Ask a connection whether it still lives before anybody uses it, and take new ones if not."""
+    used = record.info.get("used")
+    if used is None or time.monotonic() - used < trust_seconds:  # made at this moment, or trusted
         return
     try:
         engine.dialect.do_ping(connection)

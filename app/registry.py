@@ -41,6 +41,10 @@ from messaging.links import Signer
 metadata = Base.metadata
 
 
+# How long after its use a worker's connection is taken to be alive without asking.
+TRUST_SECONDS = 1.0
+
+
 @dataclass(frozen=True, slots=True)
 class Registry:
     """A process's settings, database and signer of links."""
@@ -86,6 +90,7 @@ def open_registry(settings: Settings | None = None, part: Part = Part.APP, *, po
         # A worker frozen inside a transaction keeps its locks no longer than its lease: otherwise
         # nobody could take its batches over, nor the sweeper get past them.
         idle_seconds=settings.lease_seconds if settings.part is Part.WORKER else 0,
+        trust_seconds=TRUST_SECONDS if settings.part is Part.WORKER else 0,
     )
     if settings.embedded:  # a killed keeper, and with it both servers, comes back at the next connection
         sa.event.listen(engine, "do_connect", lambda *_: embedded.revive(settings.local_dir))

@@ -6,8 +6,9 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
-from app import db, roles
+from app import db, registry, roles
 from app.registry import Registry
+from config.fields import Part
 from tests.conftest import Database
 
 
@@ -25,21 +26,28 @@ def _asked(opened: Registry) -> int:
         return int(session.execute(sa.text("SELECT pg_backend_pid()")).scalar_one())
 
 
-def test_one_that_died_while_it_lay_idle_is_replaced_before_anybody_uses_it(
-    committed: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(db, "FRESH_SECONDS", 0.0)
+def test_one_that_died_is_replaced_before_anybody_uses_it(committed: Database) -> None:
     opened = committed.open()
     gone = _cut(committed, opened)
     assert _asked(opened) != gone
     opened.engine.dispose()
 
 
-def test_one_that_died_a_moment_after_its_use_is_found_by_the_first_statement_and_then_replaced(
+def test_a_workers_that_died_while_it_lay_idle_is_replaced_before_anybody_uses_it(
     committed: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(db, "FRESH_SECONDS", 3_600.0)
-    opened = committed.open()
+    monkeypatch.setattr(registry, "TRUST_SECONDS", 0.0)
+    opened = committed.open(Part.WORKER)
+    gone = _cut(committed, opened)
+    assert _asked(opened) != gone
+    opened.engine.dispose()
+
+
+def test_a_workers_that_died_a_moment_after_its_use_is_found_by_the_first_statement_and_then_replaced(
+    committed: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry, "TRUST_SECONDS", 3_600.0)
+    opened = committed.open(Part.WORKER)
     gone = _cut(committed, opened)
     with pytest.raises(db.AWAY):
         _asked(opened)
@@ -47,15 +55,15 @@ def test_one_that_died_a_moment_after_its_use_is_found_by_the_first_statement_an
     opened.engine.dispose()
 
 
-def test_one_that_was_just_used_is_not_asked(committed: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    opened = committed.open()
+@pytest.mark.parametrize(("part", "asked"), [(Part.APP, 2), (Part.WORKER, 0)])
+def test_only_a_workers_that_was_just_used_is_not_asked(
+    committed: Database, monkeypatch: pytest.MonkeyPatch, part: Part, asked: int
+) -> None:
+    monkeypatch.setattr(registry, "TRUST_SECONDS", 3_600.0)
+    opened = committed.open(part)
     pings: list[object] = []
     monkeypatch.setattr(opened.engine.dialect, "do_ping", pings.append)
-    monkeypatch.setattr(db, "FRESH_SECONDS", 3_600.0)
-    _asked(opened)
-    _asked(opened)
-    assert pings == []
-    monkeypatch.setattr(db, "FRESH_SECONDS", 0.0)
-    _asked(opened)
-    assert len(pings) == 1
+    for _ in range(3):  # the first one makes it
+        _asked(opened)
+    assert len(pings) == asked
     opened.engine.dispose()
