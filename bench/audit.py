@@ -40,7 +40,7 @@ _WAITING = sa.text("SELECT (SELECT count(*) FROM audit_entries) - (SELECT count(
 _MANY = sa.text(
     """
     INSERT INTO audit_entries (actor_kind, actor_id, subject, event, origin, detail)
-    SELECT 'staff', CAST(gen_random_uuid() AS text), 'contact:' || n, 'contact:consult', 'web', '{"found":1}'
+    SELECT 'staff', CAST(gen_random_uuid() AS text), 'contact:' || n, 'contact:consult', 'web', :detail
     FROM generate_series(1, :n) n
     """
 )
@@ -156,7 +156,7 @@ def grow(registry: Registry, n: int) -> float:
     with registry.sessions.begin() as session:
         more = n - session.execute(_COUNT).scalar_one()
         if more > 0:
-            session.execute(_MANY, {"n": more})
+            session.execute(_MANY, {"n": more, "detail": '{"found":1}'})
     seconds = caught_up(registry)
     return max(more, 0) / seconds if seconds else 0.0
 
