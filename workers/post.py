@@ -14,7 +14,6 @@ from sqlalchemy.orm import Session
 
 from app import queue
 from app.db import AWAY, utc_now
-from app.models.ledger import URGENT_LANE
 from app.services import inbound, outgoing
 from app.services.outgoing import Outgoing
 from app.services.post import PILE
@@ -56,7 +55,7 @@ async def send_due(engine: Engine, seconds: float) -> int:
     while time.monotonic() < until and not engine.stopping:
         deadline = engine.deadline()
         engine.routes.refresh()
-        channels = engine.routes.channels(URGENT_LANE)
+        channels = engine.routes.channels()
         with engine.sessions.begin() as session:
             claimed = outgoing.claim_due(session, IN_FLIGHT, utc_now(), channels)
         if not claimed:

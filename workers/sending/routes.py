@@ -155,13 +155,9 @@ class Routes:
         state, trials, _ = self._seen.states.get((channel, name), (UP, 0, None))
         return state == DOWN or (state == TRYING and trials <= 0)
 
-    def channels(self, lane: int) -> list[Channel]:
-        """The channels on which anything of a lane can leave now."""
-        return [
-            channel
-            for channel, ways in self.ways.items()
-            if any(not self.closed(channel, w.name) for w in ways if lane == URGENT_LANE or not w.urgent_only)
-        ]
+    def channels(self) -> list[Channel]:
+        """The channels on which something urgent can leave now."""
+        return [c for c, ways in self.ways.items() if any(not self.closed(c, w.name) for w in ways)]
 
     def held_senders(self, told: Callable[[str], float] = lambda _: 0.0) -> list[int]:
         """Senders whose batches are not to be claimed, as ``2 * sender + lane``: every way of theirs is
