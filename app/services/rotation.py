@@ -23,7 +23,7 @@ from app.db import AWAY, BINARY, Base, EncryptedText
 
 _DIALECT = postgresql.dialect()  # type: ignore[no-untyped-call]
 BLOCK = 1_000
-TRIES = 5  # of a block that met somebody else's lock, or a database that went away for a moment
+TRIES = 5  # of a block that met somebody else's locks, or whose connection was cut
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +49,7 @@ class Tally:
 
 
 Progress = Callable[[str, int], None]
+Counts = dict[str, dict[int, int]]  # table → key id → how many values are under it
 
 
 def sealed() -> list[Sealed]:
@@ -62,9 +63,9 @@ def sealed() -> list[Sealed]:
     return found
 
 
-def standing(session: Session) -> dict[str, dict[int, int]]:
-    """Table → key id → how many values are under it. Reads every table with encrypted values from end to end."""
-    counts: dict[str, dict[int, int]] = {}
+def standing(session: Session) -> Counts:
+    """How many values are under which key. Reads every table with encrypted values from end to end."""
+    counts: Counts = {}
     for one in sealed():
         keys: defaultdict[int, int] = defaultdict(int)
         for column in one.columns:
@@ -130,14 +131,15 @@ def _block(
     sessions: sessionmaker[Session], keyring: Keyring, one: Sealed, after: Any
 ) -> tuple[Any, int, int]:
     """The last id of the next block, None at the end, and what became of its values."""
-    for left in reversed(range(TRIES)):
+    tries = 0
+    while True:
         try:
             with sessions.begin() as session:
                 return _again(session, keyring, one, after)
         except AWAY:
-            if not left:
+            tries += 1
+            if tries == TRIES:
                 raise
-    raise AssertionError("unreachable")
 
 
 def _again(session: Session, keyring: Keyring, one: Sealed, after: Any) -> tuple[Any, int, int]:
@@ -200,13 +202,15 @@ def _arrays(one: Sealed, changed: Sequence[Sequence[Any]]) -> dict[str, list[Any
     return values
 
 
-def unused(counts: dict[str, dict[int, int]], keyring: Keyring) -> list[int]:
+def unused(counts: Counts, keyring: Keyring) -> list[int]:
     """Keys of the ring, but for the current one, under which nothing stands."""
-    used = {key for keys in counts.values() for key, count in keys.items() if count}
-    return sorted(set(keyring.ids) - used - {keyring.current})
+    return sorted(set(keyring.ids) - _used(counts) - {keyring.current})
 
 
-def unknown(counts: dict[str, dict[int, int]], keyring: Keyring) -> list[int]:
+def unknown(counts: Counts, keyring: Keyring) -> list[int]:
     """Keys under which values stand and which the ring lacks: those values cannot be read."""
-    used = {key for keys in counts.values() for key, count in keys.items() if count}
-    return sorted(used - set(keyring.ids))
+    return sorted(_used(counts) - set(keyring.ids))
+
+
+def _used(counts: Counts) -> set[int]:
+    return {key for keys in counts.values() for key in keys}
