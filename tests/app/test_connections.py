@@ -26,18 +26,13 @@ def _asked(opened: Registry) -> int:
         return int(session.execute(sa.text("SELECT pg_backend_pid()")).scalar_one())
 
 
-def test_one_that_died_is_replaced_before_anybody_uses_it(committed: Database) -> None:
-    opened = committed.open()
-    gone = _cut(committed, opened)
-    assert _asked(opened) != gone
-    opened.engine.dispose()
-
-
-def test_a_workers_that_died_while_it_lay_idle_is_replaced_before_anybody_uses_it(
-    committed: Database, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("part", "trusted"), [(Part.APP, 3_600.0), (Part.WORKER, 0.0)])
+def test_one_that_died_while_it_lay_idle_is_replaced_before_anybody_uses_it(
+    committed: Database, monkeypatch: pytest.MonkeyPatch, part: Part, trusted: float
 ) -> None:
-    monkeypatch.setattr(registry, "TRUST_SECONDS", 0.0)
-    opened = committed.open(Part.WORKER)
+    """Trust is a worker's alone, and has run out here."""
+    monkeypatch.setattr(registry, "TRUST_SECONDS", trusted)
+    opened = committed.open(part)
     gone = _cut(committed, opened)
     assert _asked(opened) != gone
     opened.engine.dispose()

@@ -58,6 +58,27 @@ def test_everybody_taken_closes_attempt_and_batch_and_the_balance_holds(
     assert line.balances and line.accepted == 5
 
 
+@pytest.mark.parametrize(("others", "perhaps_last"), [(0, True), (14, True), (15, False), (40, False)])
+def test_whoever_ends_a_batch_is_told_whether_few_are_open(
+    session: Session, makes: Makes, others: int, perhaps_last: bool
+) -> None:
+    """Sixteen batches at most end at one moment without seeing each other; with more open, none is the last."""
+    sent = ledger.frozen(makes, 2)
+    session.execute(
+        sa.text(
+            "INSERT INTO batches (dispatch_id, n, channel, language, controller_id, sender_id, lane, urgency, exercise, "
+            "contact_ids, size, reserved_segments, not_before, expires_at, state) "
+            "SELECT dispatch_id, g, channel, language, controller_id, sender_id, lane, urgency, exercise, contact_ids, "
+            "size, 0, now() + interval '1 hour', expires_at, CASE WHEN g <= :others THEN 'waiting' ELSE 'done' END "
+            "FROM batches, generate_series(1, 60) g WHERE dispatch_id = :d"
+        ),
+        {"d": sent, "others": others},
+    )
+    held = ledger.claimed(session)
+    attempt = ledger.attempted(session, held)
+    assert ordinary.all_taken(session, held, attempt, [1, 2]) is perhaps_last
+
+
 def test_who_ended_before_the_call_is_left_out(session: Session, makes: Makes) -> None:
     sent = ledger.frozen(makes, 5)
     held = ledger.claimed(session)
@@ -184,4 +205,3 @@ def test_a_claim_among_a_thousand_waiting_and_ten_thousand_finished_batches_read
     )
     session.execute(sa.text("ANALYZE batches"))
     assert claim_pages(session) - before < 60
-    assert ledger.claimed(session).batch >= 0

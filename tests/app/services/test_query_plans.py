@@ -178,6 +178,7 @@ def _recover(s: Seeded) -> None:
     assert recovery.recover(s.session)
     recovery.finish(s.session)
     recovery.finish(s.session, s.sent)
+    recovery.reopen(s.session)
     recovery.waiting(s.session)
 
 
