@@ -7,18 +7,17 @@ the record grows to a million entries, and is verified whole.
 
 from __future__ import annotations
 
-import argparse
 import multiprocessing
 import os
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from multiprocessing.queues import Queue
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import sqlalchemy as sa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -28,7 +27,7 @@ from app.audit.verify import verify
 from app.cli.stack import Stack, StackError, wait_until
 from app.db import make_engine
 from app.registry import Registry, open_registry
-from bench import ground, record, report
+from bench import ground, start
 from config.fields import Part
 
 PROCESSES = 4
@@ -47,28 +46,21 @@ _MANY = sa.text(
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser("bench.audit", description=__doc__)
-    parser.add_argument("--n", type=int, default=1_000_000, help="entries of the record that is verified")
-    parser.add_argument("--results", type=Path, default=report.RESULTS, help="folder of the result lines")
+    parser = start.parser("audit", __doc__)
+    parser.add_argument(
+        "--n",
+        type=start.whole(1, 50_000_000),
+        default=1_000_000,
+        help="entries of the record that is verified",
+    )
     given = parser.parse_args(arguments)
-    if not 1 <= given.n <= 50_000_000:
-        parser.error("--n must be from 1 to 50,000,000")
-    stack = Stack(ground.LOCAL / "run", {})
-    try:
-        result = measure(stack, given.n)
-    except StackError as error:
-        print(error, file=sys.stderr)
-        return 1
-    finally:
-        stack.stop()
-    return record.finish(result, results=given.results)
+    with tempfile.TemporaryDirectory() as heads:
+        return start.play(lambda stack: measure(stack, given.n, Path(heads)), given.results)
 
 
-def measure(stack: Stack, n: int) -> dict[str, Any]:
-    """One run on a fresh database; the result for bench.record."""
+def measure(stack: Stack, n: int, heads: Path) -> dict[str, Any]:
+    """One run on a fresh database, with an empty folder for the signed heads; the result for bench.record."""
     ground.services()
-    heads = ground.LOCAL / "heads-of-audit" / uuid4().hex
-    heads.mkdir(parents=True)
     os.environ["HEADS_DIR"] = str(heads)
     registry = open_registry(part=Part.APP)
     stack.worker("sealer")

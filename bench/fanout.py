@@ -6,7 +6,6 @@ sandbox's own log, joined to the frozen batches. The wire limit is measured in t
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 import time
@@ -24,7 +23,7 @@ from app.embedded.state import Endpoints
 from app.registry import Registry, open_registry
 from app.services import dispatch
 from app.services.ledger import check
-from bench import ground, record, report, wire
+from bench import ground, record, start, wire
 from config.fields import Part
 from messaging.sandbox import judge
 from messaging.types import Channel
@@ -52,12 +51,13 @@ _CALLS = sa.text(
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser("bench.fanout", description=__doc__)
-    parser.add_argument("--n", type=_whole(1, 5_000_000), default=100_000, help="people")
+    parser = start.parser("fanout", __doc__)
+    parser.add_argument("--n", type=start.whole(1, 5_000_000), default=100_000, help="people")
     parser.add_argument("--channel", choices=[c.value for c in Channel], default="email")
-    parser.add_argument("--latency-ms", type=_whole(0, 60_000), default=0, help="of the provider, each call")
-    parser.add_argument("--workers", type=_whole(1, 64), default=2, help="sending processes")
-    parser.add_argument("--results", type=Path, default=report.RESULTS, help="folder of the result lines")
+    parser.add_argument(
+        "--latency-ms", type=start.whole(0, 60_000), default=0, help="of the provider, each call"
+    )
+    parser.add_argument("--workers", type=start.whole(1, 64), default=2, help="sending processes")
     given = parser.parse_args(arguments)
     channel = Channel(given.channel)
     grown = channel is Channel.EMAIL and given.n >= GROWTH_FROM
@@ -93,15 +93,6 @@ def growth(small: Mapping[str, Any], large: Mapping[str, Any]) -> dict[str, Any]
     }
 
 
-def _whole(least: int, most: int) -> Any:
-    def read(text: str) -> int:
-        if not text.isascii() or not text.isdigit() or not least <= int(text) <= most:
-            raise argparse.ArgumentTypeError(f"must be a whole number from {least:,} to {most:,}")
-        return int(text)
-
-    return read
-
-
 def say(what: str) -> None:
     print(what, file=sys.stderr, flush=True)
 
@@ -120,7 +111,7 @@ def measure(
     ground.analyse(os.environ["OWNER_DATABASE_URL"])
     if latency_ms:
         sandbox.faults(**{channel.value: {"latency_ms": latency_ms}})
-    children = start(stack, endpoints, workers, registry)
+    children = begin(stack, endpoints, workers, registry)
     say("Sending …")
     meter = Meter(
         {
@@ -164,7 +155,7 @@ def measure(
     }
 
 
-def start(stack: Stack, endpoints: Endpoints, workers: int, registry: Registry) -> list[Child]:
+def begin(stack: Stack, endpoints: Endpoints, workers: int, registry: Registry) -> list[Child]:
     """Sending processes that wait for rings, and a scheduler beside them as in any installation, all of them ready:
     what it costs to start a process is no part of a dispatch.
     """
@@ -174,9 +165,6 @@ def start(stack: Stack, endpoints: Endpoints, workers: int, registry: Registry) 
             lambda: valkey.scard("rq:workers") == workers or not all(c.alive() for c in children),
             what="the workers",
         )
-    dead = [child for child in children if not child.alive()]
-    if dead:
-        raise StackError(f"{dead[0].name} ended:\n{dead[0].last_words()}")
     scheduler = stack.worker("scheduler")
 
     def leads() -> bool:
@@ -184,6 +172,9 @@ def start(stack: Stack, endpoints: Endpoints, workers: int, registry: Registry) 
             return not scheduler.alive() or session.execute(_LEADS).scalar_one()
 
     wait_until(leads, what="the scheduler")
+    for child in (*children, scheduler):
+        if not child.alive():
+            raise StackError(f"{child.name} ended:\n{child.last_words()}")
     return children
 
 

@@ -6,7 +6,6 @@ stops the texts. What left when is told by the sandbox's own log and by its queu
 
 from __future__ import annotations
 
-import argparse
 import os
 import statistics
 import sys
@@ -14,7 +13,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -24,7 +22,7 @@ from app.cli.stack import SandboxHandle, Stack, StackError, wait_until
 from app.models.areas import Area
 from app.registry import Registry, open_registry
 from app.services import alerts, dispatch, organisations, synthetic
-from bench import ground, record, report
+from bench import ground, start
 from bench.fanout import say
 from config.fields import Part
 from messaging.sandbox import judge
@@ -61,7 +59,7 @@ class Round:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser("bench.latency", description=__doc__)
+    parser = start.parser("latency", __doc__)
     parser.add_argument("--n", type=int, default=1_000_000, help="people of the newsletter")
     parser.add_argument(
         "--mail-ms",
@@ -70,17 +68,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="of the provider, each mail call: a small newsletter lasts longer",
     )
     parser.add_argument("--rounds", type=int, choices=range(1, 51), default=5, metavar="1-50")
-    parser.add_argument("--results", type=Path, default=report.RESULTS, help="folder of the result lines")
     given = parser.parse_args(arguments)
-    stack = Stack(ground.LOCAL / "run", {})
-    try:
-        result = measure(stack, given.n, given.rounds, given.mail_ms)
-    except StackError as error:
-        print(error, file=sys.stderr)
-        return 1
-    finally:
-        stack.stop()
-    return record.finish(result, results=given.results)
+    return start.play(lambda stack: measure(stack, given.n, given.rounds, given.mail_ms), given.results)
 
 
 def measure(stack: Stack, n: int, rounds: int, mail_ms: int) -> dict[str, Any]:

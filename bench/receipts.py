@@ -10,14 +10,12 @@ where the last word about it put it.
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import os
 import statistics
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID
@@ -27,7 +25,7 @@ import orjson
 from app import queue
 from app.cli.stack import Stack, StackError
 from app.services import receipts
-from bench import bare, ground, record, report
+from bench import bare, ground, record, start
 from bench.posting import Call, post, request
 from bench.told import Place, note, settle
 from config.queues import Queue
@@ -46,11 +44,10 @@ BECOMES = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser("bench.receipts", description=__doc__)
+    parser = start.parser("receipts", __doc__)
     parser.add_argument("--provider", choices=("sendgrid", "twilio", "both"), default="both")
     parser.add_argument("--events", type=int, default=160_000, help="of SendGrid's over HTTP, about")
     parser.add_argument("--seconds", type=float, default=2.0, help="of each of Twilio's turns")
-    parser.add_argument("--results", type=Path, default=report.RESULTS, help="folder of the result lines")
     given = parser.parse_args(arguments)
     wanted = ("sendgrid", "twilio") if given.provider == "both" else (given.provider,)
     worst = 0

@@ -6,7 +6,6 @@ both alike.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import itertools
 import os
@@ -20,12 +19,12 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from app.cli.stack import Stack, StackError, answers, free_port
+from app.cli.stack import Stack, answers, free_port
 from app.db import utc_now
 from app.models.areas import Area, Release
 from app.registry import Registry, open_registry
 from app.services import alerts, organisations, published, teams
-from bench import ground, record, report, still
+from bench import ground, start, still
 from bench.sandbox import Load
 from config.fields import Part
 
@@ -47,20 +46,11 @@ class Turn(NamedTuple):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser("bench.web", description=__doc__)
+    parser = start.parser("web", __doc__)
     parser.add_argument("--turns", type=int, choices=range(1, 101), default=10, metavar="1-100")
     parser.add_argument("--seconds", type=float, default=1.0, help="of each turn")
-    parser.add_argument("--results", type=Path, default=report.RESULTS, help="folder of the result lines")
     given = parser.parse_args(arguments)
-    stack = Stack(ground.LOCAL / "run", {})
-    try:
-        result = measure(stack, given.turns, given.seconds)
-    except StackError as error:
-        print(error, file=sys.stderr)
-        return 1
-    finally:
-        stack.stop()
-    return record.finish(result, results=given.results)
+    return start.play(lambda stack: measure(stack, given.turns, given.seconds), given.results)
 
 
 def measure(stack: Stack, turns: int, seconds: float) -> dict[str, Any]:
