@@ -15,6 +15,7 @@ from app import crypto, queue
 from app.db import Base, make_engine, make_sessions
 from app.embedded import client as embedded
 from app.models import (  # noqa: F401
+    access,
     alerts,
     areas,
     audit,
@@ -31,6 +32,7 @@ from app.models import (  # noqa: F401
     routes,
     service_messages,
     sight,
+    sign_in,
     staff,
     teams,
 )

@@ -10,14 +10,18 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
+from app import access
+from app.access import Who
 from app.audit import record as audit
-from app.db import Pt
+from app.db import Pt, utc_now
+from app.models.access import RoleGrant
 from app.models.alerts import Alert
 from app.models.areas import Area, Postcode, Release
 from app.models.organisations import Organisation, Sender
 from app.models.people import ContactPoint, Place, PlaceArea, Subscription
 from app.models.staff import Staff
 from app.models.teams import Team
+from app.permissions import Role
 from app.services import (
     alerts,
     consent,
@@ -25,6 +29,7 @@ from app.services import (
     passwords,
     people,
     published,
+    roles,
     second_factor,
     staff,
     teams,
@@ -181,9 +186,18 @@ class Makes:
         )
 
     def officer(
-        self, organisation: Organisation, team: Team | None = None, *, password: str | None = None
+        self,
+        organisation: Organisation,
+        team: Team | None = None,
+        *,
+        password: str | None = None,
+        role: Role | None = Role.OFFICER,
+        place: roles.Place | None = None,
     ) -> Staff:
-        """Somebody who has enrolled; without ``password`` nobody can sign in by one, and nothing is hashed."""
+        """Somebody who has enrolled, with one role (where their team works, unless a ``place`` is given).
+
+        Without ``password`` nobody can sign in by one, and nothing is hashed.
+        """
         read = staff.read_email(f"officer{next(self.numbers)}@police.example")
         made = Staff(
             organisation_id=organisation.id,
@@ -198,7 +212,17 @@ class Makes:
         )
         self.session.add(made)
         self.session.flush()
+        if role is not None:
+            self.role(made, role, place or roles.Place(team_id=made.team_id))
         return made
+
+    def role(self, staff: Staff, role: Role, place: roles.Place = roles.EVERYWHERE) -> RoleGrant:
+        """A role more, for a year."""
+        return roles.grant(self.session, staff, role, place, by=None, actor=ACTOR, now=utc_now())
+
+    def who(self, staff: Staff) -> Who:
+        """Somebody with the roles they hold now, as the gate sees them."""
+        return access.of(self.session, staff.id, now=utc_now())
 
     def published(
         self, organisation: Organisation, areas: Sequence[Area], *, at: datetime, **changes: object

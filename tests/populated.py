@@ -23,7 +23,6 @@ from app.services import (
     people,
     receiving,
     replies,
-    staff,
     subscriptions,
     teams,
 )
@@ -160,7 +159,7 @@ def populate(
     paused = dispatch.send(session, held.id, token=f"populated-{held.id}", actor=ACTOR, public_url=site).id
     pausing.pause(session, paused, actor=ACTOR, why="Is the picture the right one?")
 
-    who = staff.officer(session, officer.id)
+    who = makes.who(officer)
     talks = [
         receiving.receive_web(
             session,

@@ -7,14 +7,15 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from app import crypto
+from app.access import Who
 from app.models.areas import Area
 from app.models.ledger import Delivery
 from app.models.organisations import Organisation
 from app.models.people import ContactPoint
 from app.models.staff import Staff
 from app.models.teams import Team
-from app.services import dispatch, staff
-from app.services.staff import Officer
+from app.permissions import Role
+from app.services import dispatch, roles
 from messaging.types import Channel, DeliveryStatus, InboundSms, Keyword
 from tests import ledger
 from tests.factories import ACTOR, Makes
@@ -38,11 +39,12 @@ def staff_row(
     )
     makes.session.add(row)
     makes.session.flush()
+    makes.role(row, Role.OFFICER, roles.Place(team_id=row.team_id))
     return row
 
 
-def officer(makes: Makes, organisation: Organisation, team: Team | None = None) -> Officer:
-    return staff.officer(makes.session, staff_row(makes, organisation, team).id)
+def officer(makes: Makes, organisation: Organisation, team: Team | None = None) -> Who:
+    return makes.who(staff_row(makes, organisation, team))
 
 
 def appeal(

@@ -18,6 +18,8 @@ EVENTS: dict[str, str] = {
     "staff:sign-in": "somebody of staff signed in with both factors",
     "staff:refuse": "a password or a code was refused",
     "staff:sign-out": "somebody of staff signed out",
+    "role:grant": "a role was granted on an area, for a term",
+    "role:take": "a role was taken back",
     "staff:leave": "somebody left the staff: every session of theirs ended",
     "area:load": "areas of one release were loaded",
     "area:alter": "an area's name, dates or successor changed",

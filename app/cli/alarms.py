@@ -6,9 +6,9 @@ import click
 
 from app.cli import opened
 from app.db import utc_now
+from app.errors import Invalid
 from app.services import alarm_routes, alarms
 from app.services.alarm_routes import Routes
-from app.services.errors import Invalid
 
 NO_ROUTE = "No route is set: nobody is told. Set ALARM_EMAILS, ALARM_MOBILES or ALARM_WEBHOOK."
 

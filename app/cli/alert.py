@@ -9,11 +9,11 @@ import sqlalchemy as sa
 
 from app.cli import opened
 from app.cli.plain import TEXT, WORD
+from app.errors import Conflict, Missing
 from app.models.alerts import KINDS, TOPICS, URGENCIES
 from app.models.ledger import Dispatch
 from app.services import alerts, dispatch, organisations
 from app.services.budgets.allowances import Prices
-from app.services.errors import Conflict, Missing
 from messaging.types import Channel
 
 

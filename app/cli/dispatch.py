@@ -11,10 +11,10 @@ from sqlalchemy.orm import Session
 
 from app.cli import opened
 from app.cli.plain import TEXT, WORD
+from app.errors import Conflict
 from app.models.ledger import Dispatch
 from app.services import alerts, pausing
 from app.services import dispatch as dispatches
-from app.services.errors import Conflict
 
 MOST = 100  # sendings of one alert that one command acts on
 

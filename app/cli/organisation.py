@@ -10,11 +10,11 @@ import click
 from app.cli import opened
 from app.cli.plain import WORD
 from app.db import utc_now
+from app.errors import Missing
 from app.models.limits import MEASURES, PERIODS
 from app.services import organisations
 from app.services.budgets import allowances
 from app.services.budgets.allowances import amount
-from app.services.errors import Missing
 
 _OPTIONS = {"emails": "emails", "segments": "sms", "pence": "pence"}
 _HELP = {"emails": "Most e-mails", "segments": "Most segments of texts", "pence": "Most pence"}

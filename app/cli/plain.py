@@ -14,7 +14,7 @@ from app.audit.heads import HeadsBehindError
 from app.cli.stack import StackError
 from app.crypto import CryptoError
 from app.embedded.state import EmbeddedError
-from app.services.errors import ServiceError
+from app.errors import ServiceError
 from config.settings import SettingsError
 from geo.columns import BundleError
 from geo.postcode import PostcodeError

@@ -12,10 +12,10 @@ from sqlalchemy.orm import Session
 from app.audit import record as audit
 from app.cli import opened
 from app.cli.plain import WORD
+from app.errors import Missing
 from app.models.people import ContactPoint
 from app.services import people
 from app.services import preferences as wishes
-from app.services.errors import Missing
 from app.services.preferences import NONE, WEEKDAYS, Preferences
 from messaging.types import Channel
 

@@ -9,9 +9,9 @@ import click
 from app.cli import opened
 from app.cli.plain import WORD
 from app.db import utc_now
+from app.errors import Missing
 from app.services import invitations, organisations
 from app.services import staff as people_of
-from app.services.errors import Missing
 from messaging.providers.base import is_loopback
 
 
@@ -65,5 +65,5 @@ def listed(organisation: str, after: UUID | None) -> None:
 def leave(email: str) -> None:
     """Somebody leaves: they are signed out everywhere and cannot sign in again."""
     with opened.registry() as registry, registry.sessions.begin() as session:
-        gone = people_of.leave(session, email, actor=opened.OPERATOR)
+        gone = people_of.leave(session, email, actor=opened.OPERATOR, now=utc_now())
     click.echo(f"{gone.name} has left.")

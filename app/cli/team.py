@@ -11,8 +11,8 @@ from sqlalchemy.orm import Session
 
 from app.cli import opened
 from app.cli.plain import TEXT, WORD
+from app.errors import Missing
 from app.services import organisations, teams
-from app.services.errors import Missing
 from app.services.teams import TeamView
 
 

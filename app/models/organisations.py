@@ -24,6 +24,7 @@ class Organisation(Base):
     legal_basis: Mapped[str]
     competent_authority: Mapped[bool] = mapped_column(server_default=sa.false())
     created_at: Mapped[datetime] = mapped_column(server_default=sa.func.now())
+    ended_at: Mapped[datetime | None]
 
     __table_args__ = (
         sa.CheckConstraint(

@@ -30,11 +30,22 @@ class Staff(Base):
     state: Mapped[str] = mapped_column(server_default="invited")
     created_at: Mapped[datetime] = mapped_column(server_default=sa.func.now())
     enrolled_at: Mapped[datetime | None]
+    oidc_issuer: Mapped[str | None]
+    oidc_subject: Mapped[str | None]
 
     __table_args__ = (
         sa.CheckConstraint("state IN ('invited', 'active', 'left')", name="state"),
+        # The second factor of who has a password may be a passkey, in a table of its own.
         sa.CheckConstraint(
-            "state <> 'active' OR (password_hash IS NOT NULL AND totp_secret_enc IS NOT NULL)", name="factors"
+            "state <> 'active' OR password_hash IS NOT NULL OR oidc_subject IS NOT NULL", name="factors"
+        ),
+        sa.CheckConstraint("(oidc_issuer IS NULL) = (oidc_subject IS NULL)", name="oidc"),
+        sa.Index(
+            "ix_staff_oidc",
+            "oidc_issuer",
+            "oidc_subject",
+            unique=True,
+            postgresql_where=sa.text("oidc_subject IS NOT NULL"),
         ),
     )
 
@@ -60,6 +71,7 @@ class WebSession(Base):
     __tablename__ = "web_sessions"
 
     digest: Mapped[bytes] = mapped_column(sa.LargeBinary, primary_key=True)
+    id: Mapped[UUID] = mapped_column(unique=True, default=new_id)  # by which its bearer may end it
     staff_id: Mapped[UUID | None] = mapped_column(sa.ForeignKey("staff.id", ondelete="CASCADE"), index=True)
     contact_id: Mapped[int | None] = mapped_column(
         sa.ForeignKey("contact_points.id", ondelete="CASCADE"), index=True
@@ -69,5 +81,9 @@ class WebSession(Base):
     created_at: Mapped[datetime] = mapped_column(server_default=sa.func.now())
     seen_at: Mapped[datetime] = mapped_column(server_default=sa.func.now())
     expires_at: Mapped[datetime] = mapped_column(index=True)
+    # Staff: when both factors were last shown, and from where, as their own list of sessions says it.
+    stepped_up_at: Mapped[datetime | None]
+    network: Mapped[str | None]
+    agent: Mapped[str | None]
 
     __table_args__ = (sa.CheckConstraint("(staff_id IS NULL) <> (contact_id IS NULL)", name="who"),)

@@ -13,10 +13,10 @@ from sqlalchemy.orm import Session
 
 from app.audit import record as audit
 from app.db import utc_now
+from app.errors import Conflict, Invalid, Missing
 from app.models.alerts import KINDS, URGENCIES, Alert
 from app.models.organisations import Organisation
 from app.services import audience
-from app.services.errors import Conflict, Invalid, Missing
 from messaging import render
 
 # No vowels, no 0/1/O/I/L: read out over a telephone, and spells nothing.

@@ -10,16 +10,18 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from app import access
+from app.access import Who
 from app.audit import record as audit
 from app.db import new_id
+from app.errors import Conflict, Invalid
 from app.models.alerts import Alert
 from app.models.ledger import Attempt, Batch, Delivery, Dispatch
 from app.models.organisations import Organisation, Sender
 from app.models.people import ContactPoint
 from app.models.replies import Reply, ReplyMessage
+from app.permissions import Permission
 from app.services import people, post, published, receiving, replies
-from app.services.errors import Conflict, Invalid
-from app.services.staff import Officer
 from messaging import links
 from messaging.links import Signer
 from messaging.notices import notice
@@ -33,7 +35,7 @@ _EMERGENCY = "In an emergency call 999. If it is not urgent, call 101."
 
 def answer(
     session: Session,
-    who: Officer,
+    who: Who,
     reply_id: UUID,
     *,
     body: str,
@@ -47,10 +49,10 @@ def answer(
 ) -> None:
     """Answer a thread and queue the message. The same ``once`` again is the same answer.
 
-    Missing as in replies.find; Invalid for a text that is empty or too long; Conflict for a thread that is
-    closed or has words that its reader has not seen, and for whoever must not or cannot be written to.
+    Missing for a thread that the officer may not answer; Invalid for a text that is empty or too long; Conflict for a
+    thread that is closed or has words that its reader has not seen, and for whoever must not or cannot be written to.
     """
-    reply = replies.find(session, who, reply_id, lock=True)
+    reply = access.row(session, who, Permission.REPLY_ANSWER, Reply, reply_id, lock=True)
     if not _ONCE.fullmatch(once):
         raise Invalid("body", "Load the page again and send your answer once more.")
     token = f"out:{reply.id.hex}:{once}"

@@ -14,8 +14,8 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from app.errors import Invalid
 from app.models.alerts import TOPICS
-from app.services.errors import Invalid
 from messaging.types import Channel
 
 MOST_AREAS = 2_000

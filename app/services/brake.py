@@ -14,8 +14,8 @@ from sqlalchemy.orm import Session
 
 from app.audit import record as audit
 from app.db import utc_now
+from app.errors import Invalid, Missing
 from app.models.routes import Brake
-from app.services.errors import Invalid, Missing
 
 log = structlog.get_logger(__name__)
 

@@ -11,17 +11,19 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from app import access
+from app.access import Who
 from app.audit import record as audit
 from app.db import utc_now
+from app.errors import Conflict
 from app.models.alerts import Alert
 from app.models.ledger import BULK_LANE, Dispatch
+from app.permissions import Permission
 from app.services import alerts, audience, deferral, dispatch, previews, staff
 from app.services.alerts import Words
 from app.services.budgets import allowances
 from app.services.budgets.allowances import USUAL_PRICES, Allowance, Prices
-from app.services.errors import Conflict
 from app.services.previews import Preview
-from app.services.staff import Officer
 from messaging.types import Channel
 
 MOST_SENDINGS = 100  # of one alert, by commands
@@ -59,39 +61,39 @@ class Sent:
     again: bool
 
 
-def own(session: Session, who: Officer, alert_id: UUID) -> Alert:
-    """An alert of the officer's organisation; Missing otherwise."""
-    return alerts.of_organisation(session, alert_id, who.organisation_id)
+def own(session: Session, who: Who, alert_id: UUID) -> Alert:
+    """An alert that somebody may read; Missing otherwise."""
+    return access.row(session, who, Permission.ALERT_READ, Alert, alert_id)
 
 
-def may_write(session: Session, who: Officer, alert: Alert) -> bool:
-    """Whether all its areas are the officer's to write to."""
-    return staff.may_choose(session, who, alert.audience.get("areas", []))
+def may_write(session: Session, who: Who, alert: Alert) -> bool:
+    """Whether somebody may change and send it."""
+    return access.may_on(session, who, Permission.ALERT_SEND, alert)
 
 
-def draft(session: Session, who: Officer, words: Words, *, actor: audit.Actor) -> Alert:
+def draft(session: Session, who: Who, words: Words, *, actor: audit.Actor) -> Alert:
     """A new draft of the officer's team. Invalid names the field."""
-    staff.require_areas(session, who, words["audience_expression"].get("areas", []))
+    staff.require_areas(session, who, Permission.ALERT_DRAFT, words["audience_expression"].get("areas", []))
     return alerts.draft(session, controller=who.organisation_id, team=who.team_id, actor=actor, **words)
 
 
 def change(
-    session: Session, who: Officer, alert_id: UUID, words: Words, *, seen: datetime, actor: audit.Actor
+    session: Session, who: Who, alert_id: UUID, words: Words, *, seen: datetime, actor: audit.Actor
 ) -> Alert:
     """Write a draft anew. Invalid names the field; Conflict when somebody else changed or sent it meanwhile."""
     alert = own(session, who, alert_id)
     for areas in (alert.audience.get("areas", []), words["audience_expression"].get("areas", [])):
-        staff.require_areas(session, who, areas)
+        staff.require_areas(session, who, Permission.ALERT_DRAFT, areas)
     # What the page does not ask about stays.
     words = {**words, "restricted": alert.restricted, "expires_at": alert.expires_at}
     alerts.change(session, alert, seen=seen, actor=actor, **words)
     return alert
 
 
-def discard(session: Session, who: Officer, alert_id: UUID, *, actor: audit.Actor) -> None:
+def discard(session: Session, who: Who, alert_id: UUID, *, actor: audit.Actor) -> None:
     """Throw a draft away; Conflict when it was sent, Invalid when it is for areas of others."""
     alert = own(session, who, alert_id)
-    staff.require_areas(session, who, alert.audience.get("areas", []))
+    staff.require_areas(session, who, Permission.ALERT_DRAFT, alert.audience.get("areas", []))
     alerts.discard(session, alert, actor=actor)
 
 
@@ -117,7 +119,7 @@ def weigh(
 
 
 def allowance(
-    session: Session, who: Officer, weight: Weight, prices: Prices, *, now: datetime
+    session: Session, who: Who, weight: Weight, prices: Prices, *, now: datetime
 ) -> tuple[list[Allowance], list[Allowance]]:
     """What the organisation may still send today and this month, and those limits that this would go over."""
     phones = weight.people.get(Channel.SMS, 0)
@@ -128,7 +130,7 @@ def allowance(
 
 def count_text(
     session: Session,
-    who: Officer,
+    who: Who,
     *,
     kind: str,
     urgency: str,
@@ -156,7 +158,7 @@ def count_text(
 
 def send(
     session: Session,
-    who: Officer,
+    who: Who,
     alert_id: UUID,
     *,
     token: str,
@@ -183,7 +185,7 @@ def send(
         return Sent(mine or before[0][0], again=mine is None)
     if alert.changed_at != seen:
         raise Conflict("Somebody has changed this alert since you looked at it. Look at it again.")
-    staff.require_areas(session, who, alert.audience.get("areas", []))
+    staff.require_areas(session, who, Permission.ALERT_SEND, alert.audience.get("areas", []))
     frozen = dispatch.send(
         session,
         alert_id,

@@ -13,10 +13,10 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from app.audit import record as audit
+from app.errors import Invalid, Missing
 from app.models.consent import Consent, Suppression, Wording
 from app.models.ledger import Dispatch
 from app.models.people import ContactPoint
-from app.services.errors import Invalid, Missing
 
 ALERTS = "alerts"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from urllib.parse import urlsplit
 
-from app.services.errors import Invalid
+from app.errors import Invalid
 from messaging import email_address
 
 LONGEST_URL = 300

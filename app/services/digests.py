@@ -18,13 +18,13 @@ from sqlalchemy.orm import Session
 
 from app.audit import record as audit
 from app.db import AWAY, new_id
+from app.errors import Conflict, ServiceError
 from app.models.alerts import Alert
 from app.models.ledger import BETWEEN_TOPICS, BULK_LANE, Dispatch, DispatchContent
 from app.models.organisations import Organisation, Sender
 from app.services import dispatch, freeze, published
 from app.services.budgets import reserving
 from app.services.budgets.allowances import USUAL_PRICES, Prices
-from app.services.errors import Conflict, ServiceError
 from messaging import render
 from messaging.types import Channel
 

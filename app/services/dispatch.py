@@ -17,13 +17,13 @@ from sqlalchemy.orm import Session
 from app import queue
 from app.audit import record as audit
 from app.db import new_id, utc_now
+from app.errors import Conflict, Invalid, Missing
 from app.models.alerts import Alert
 from app.models.ledger import BULK_LANE, URGENT_LANE, Dispatch, DispatchContent
 from app.models.organisations import Sender, SenderController
 from app.services import audience, freeze, pausing, published, rendering
 from app.services.budgets import reserving
 from app.services.budgets.allowances import USUAL_PRICES, Prices
-from app.services.errors import Conflict, Invalid, Missing
 from config.queues import Queue
 from messaging.types import Channel
 

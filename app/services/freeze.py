@@ -19,11 +19,11 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from app.db import BINARY
+from app.errors import Conflict
 from app.models.ledger import BATCH_SIZE, BULK_LANE, Dispatch
 from app.models.organisations import Sender
 from app.services import audience, deferral
 from app.services.audience import Audience
-from app.services.errors import Conflict
 
 # Small enough that one sender's texts do not hold a lease for minutes.
 SMS_BATCH = 500

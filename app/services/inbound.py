@@ -17,11 +17,11 @@ from sqlalchemy.orm import Session
 from app import crypto
 from app.audit import record as audit
 from app.db import utc_now
+from app.errors import Invalid
 from app.models.consent import Suppression
 from app.models.organisations import Organisation, Sender, SenderController
 from app.models.people import ContactPoint
 from app.services import answers, consent, limits, people, post, receiving, stand_ins
-from app.services.errors import Invalid
 from messaging.types import Channel, InboundSms, Keyword
 
 THANKS_UP_TO = Decimal("0.5")  # of the day's budget for texts that nobody pays for

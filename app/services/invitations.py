@@ -12,12 +12,14 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from app import crypto
+from app.access import Who
 from app.audit import record as audit
+from app.errors import Conflict, Invalid, Missing
 from app.models.organisations import Organisation
 from app.models.staff import Staff, StaffInvitation
 from app.models.teams import Team
-from app.services import people, post, second_factor, sessions, staff, teams
-from app.services.errors import Conflict, Invalid, Missing
+from app.permissions import Role
+from app.services import people, post, roles, second_factor, sessions, staff, teams
 from messaging.notices import notice
 from messaging.types import Channel
 
@@ -53,17 +55,25 @@ def invite(
     email: str,
     name: str,
     team: str | None = None,
+    role: Role = Role.OFFICER,
+    place: roles.Place | None = None,
+    ends_at: datetime | None = None,
     public_url: str,
     fictional: bool = False,
+    by: Who | None = None,
     actor: audit.Actor,
     now: datetime,
 ) -> Sent:
     """Invite somebody, or invite them again; earlier invitations of theirs open nothing any more.
 
-    ``organisation`` is a short name, ``team`` a name. ``fictional`` admits addresses that no network can reach.
-    Raises Invalid, Missing, or Conflict when they are staff already.
+    ``organisation`` is a short name, ``team`` a name. They get one ``role``, on the areas of their team (without a
+    team: everywhere) unless a ``place`` is given, and keep none that they had before. ``by``: who invites; None: the
+    operator. ``fictional`` admits addresses that no network can reach. Raises Invalid, Missing, or Conflict when they
+    are staff already.
     """
     controller, unit = _where(session, organisation, team)
+    if by is not None and by.organisation_id != controller.id:
+        raise Missing("There is no organisation with this short name.")
     if not name.strip() or len(name) > LONGEST_NAME or not name.isprintable():
         raise Invalid("name", f"The name must have 1 to {LONGEST_NAME} characters.")
     address, synthetic = _reachable(email, fictional)
@@ -79,6 +89,9 @@ def invite(
     found.email, found.name, found.state = address.as_sent, name.strip(), "invited"
     found.password_hash = found.totp_secret = found.totp_step = None
     session.flush()
+    roles.take_all(session, found.id, actor=actor, now=now)
+    place = place or roles.Place(team_id=found.team_id)
+    roles.grant(session, found, role, place, by=by, actor=actor, now=now, ends_at=ends_at)
     session.execute(sa.delete(StaffInvitation).where(StaffInvitation.staff_id == found.id))
     token = secrets.token_urlsafe(32)
     session.add(

@@ -10,8 +10,8 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from app.audit import record as audit
+from app.errors import Conflict, Invalid, Missing
 from app.models.organisations import Organisation, Sender, SenderController, SenderPace
-from app.services.errors import Conflict, Invalid, Missing
 from messaging.types import Channel
 
 MOST_LISTED = 500

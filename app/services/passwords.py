@@ -12,7 +12,7 @@ from functools import cache
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
-from app.services.errors import Invalid
+from app.errors import Invalid
 
 SHORTEST, LONGEST = 12, 128
 # What has to be left when everything is taken away that a guesser tries first.

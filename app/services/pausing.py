@@ -14,8 +14,8 @@ from sqlalchemy.orm import Session
 
 from app import queue
 from app.audit import record as audit
+from app.errors import Conflict, Invalid, Missing
 from app.models.ledger import URGENT_LANE, Dispatch
-from app.services.errors import Conflict, Invalid, Missing
 from config.queues import Queue
 
 MOST_WHY = 500

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 from app import crypto
 from app.audit import record as audit
 from app.db import new_contact_id, utc_now
+from app.errors import Invalid, Missing
 from app.models.alerts import TOPICS
 from app.models.people import (
     ContactPoint,
@@ -26,7 +27,6 @@ from app.models.people import (
     Subscription,
 )
 from app.services import areas, consent
-from app.services.errors import Invalid, Missing
 from messaging import email_address, phone
 from messaging.types import Channel
 

@@ -13,9 +13,9 @@ from sqlalchemy.orm import Session
 
 from app.audit import record as audit
 from app.db import utc_now
+from app.errors import Invalid
 from app.models.deferral import DIGESTS, ContactPreference
 from app.models.people import ContactPoint
-from app.services.errors import Invalid
 from messaging.types import Channel
 
 LONGEST_QUIET: Final = 20  # hours: somebody for whom it is always quiet has left

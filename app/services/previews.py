@@ -7,10 +7,10 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
+from app.errors import Invalid, Missing
 from app.models.alerts import REPLIABLE, Alert
 from app.models.organisations import Organisation
 from app.services import dispatch, rendering
-from app.services.errors import Invalid, Missing
 from messaging import links, render
 from messaging.gsm7 import Segments
 from messaging.types import Channel

@@ -16,11 +16,11 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from app.db import utc_now
+from app.errors import Missing
 from app.models.alerts import REPLIABLE, Alert
 from app.models.organisations import Organisation
 from app.services import alerts, teams
 from app.services.areas import AreaName
-from app.services.errors import Missing
 from app.services.teams import TeamView
 from messaging import markdown, placeholders, render
 

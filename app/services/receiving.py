@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 
 from app.audit import record as audit
 from app.db import new_id
+from app.errors import Invalid, Missing, TooMany
 from app.models.alerts import Alert
 from app.models.ledger import Dispatch
 from app.models.organisations import Organisation, Sender, SenderController
@@ -25,7 +26,6 @@ from app.models.people import ContactPoint
 from app.models.replies import Reply, ReplyMessage
 from app.models.teams import Team
 from app.services import limits, people, published, stand_ins
-from app.services.errors import Invalid, Missing, TooMany
 from messaging import phone
 from messaging.types import Channel, InboundSms
 

@@ -15,14 +15,16 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from app import access
+from app.access import Who
 from app.audit import record as audit
+from app.errors import Conflict, Invalid
 from app.models.alerts import Alert
 from app.models.people import ContactPoint
 from app.models.replies import STATES, Reply, ReplyMessage
 from app.models.staff import Staff
+from app.permissions import Permission
 from app.services import consent, published, receiving
-from app.services.errors import Conflict, Invalid, Missing
-from app.services.staff import Officer
 
 PAGE, THREAD_PAGE = 25, 50
 COUNTED = 1_000  # an inbox is counted up to here: beyond it, it is simply full
@@ -102,33 +104,13 @@ class Thread:
     cannot: str | None
 
 
-# -- who sees what
-def _mine(who: Officer) -> list[sa.ColumnElement[bool]]:
-    """What an officer sees, as conditions that each follow one index."""
-    whole = Reply.controller_id == who.organisation_id
-    if who.team_id is None:
-        return [whole]
-    return [sa.and_(whole, Reply.team_id == who.team_id), sa.and_(whole, Reply.team_id.is_(None))]
-
-
-def find(session: Session, who: Officer, reply_id: UUID, *, lock: bool = False) -> Reply:
-    """A thread that an officer may see; Missing for any other."""
-    query = sa.select(Reply).where(Reply.id == reply_id).execution_options(populate_existing=True)
-    reply = session.scalar(query.with_for_update() if lock else query)
-    if reply is None or reply.controller_id != who.organisation_id:
-        raise Missing("There is no such reply.")
-    if who.team_id is not None and reply.team_id not in (None, who.team_id):
-        raise Missing("There is no such reply.")
-    return reply
-
-
 # -- the list
 def _rows(
-    who: Officer, state: str, most: int, *columns: Any, after: Cursor | None = None
+    who: Who, state: str, most: int, *columns: Any, after: Cursor | None = None
 ) -> sa.CompoundSelect[Any]:
     """The newest ``most`` of each part of what an officer sees, each by its index."""
     parts = []
-    for mine in _mine(who):
+    for mine in access.of_team(who, Reply.controller_id, Reply.team_id):
         part = sa.select(*columns).where(mine, Reply.state == state)
         if after is not None:
             part = part.where(sa.tuple_(Reply.last_at, Reply.id) < sa.tuple_(*map(sa.literal, after)))
@@ -138,7 +120,7 @@ def _rows(
 
 
 def counts(
-    session: Session, who: Officer, states: Sequence[str] = STATES, *, most: int = COUNTED
+    session: Session, who: Who, states: Sequence[str] = STATES, *, most: int = COUNTED
 ) -> dict[str, int]:
     """Threads by state, each counted up to ``most``."""
     queries = [
@@ -149,13 +131,13 @@ def counts(
     return {state: min(most, count) for state, count in zip(states, found, strict=True)}
 
 
-def unread(session: Session, who: Officer) -> int:
+def unread(session: Session, who: Who) -> int:
     """How many threads wait for a first or a further answer, counted up to COUNTED."""
     return counts(session, who, ("new",))["new"]
 
 
 def inbox(
-    session: Session, who: Officer, *, state: str = "new", after: Cursor | None = None, most: int = PAGE
+    session: Session, who: Who, *, state: str = "new", after: Cursor | None = None, most: int = PAGE
 ) -> Inbox:
     """A page of threads in one state, the newest last word first, grouped by alert. Invalid for no such state."""
     if state not in STATES:
@@ -205,7 +187,7 @@ def _glance(body: str) -> str:
 # -- one thread
 def thread(
     session: Session,
-    who: Officer,
+    who: Who,
     reply_id: UUID,
     *,
     actor: audit.Actor,
@@ -213,7 +195,7 @@ def thread(
     most: int = THREAD_PAGE,
 ) -> Thread:
     """Read a thread: on the record before anything is shown. Missing for one that is not this officer's."""
-    reply = find(session, who, reply_id)
+    reply = access.row(session, who, Permission.REPLY_READ, Reply, reply_id)
     _record(session, reply, "reply:consult", actor, audit.S62.CONSULTATION)
     query = (
         sa.select(ReplyMessage, Staff.name)
@@ -275,7 +257,7 @@ def unseen(reply: Reply, seen: datetime | None) -> None:
 
 def close(
     session: Session,
-    who: Officer,
+    who: Who,
     reply_id: UUID,
     *,
     actor: audit.Actor,
@@ -283,7 +265,7 @@ def close(
     seen: datetime | None = None,
 ) -> None:
     """Nothing more to do here. Twice is once; a new word from them opens it again. Conflict as in ``unseen``."""
-    reply = find(session, who, reply_id, lock=True)
+    reply = access.row(session, who, Permission.REPLY_ANSWER, Reply, reply_id, lock=True)
     if reply.state == "closed":
         return
     unseen(reply, seen)
@@ -292,9 +274,9 @@ def close(
     _record(session, reply, "reply:close", actor, audit.S62.ALTERATION)
 
 
-def reopen(session: Session, who: Officer, reply_id: UUID, *, actor: audit.Actor) -> None:
+def reopen(session: Session, who: Who, reply_id: UUID, *, actor: audit.Actor) -> None:
     """A closed thread is new again. Twice is once."""
-    reply = find(session, who, reply_id, lock=True)
+    reply = access.row(session, who, Permission.REPLY_ANSWER, Reply, reply_id, lock=True)
     if reply.state != "closed":
         return
     reply.state, reply.closed_at, reply.closed_by = "new", None, None

@@ -11,7 +11,11 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from app.services.errors import Missing
+from app import access
+from app.access import Who
+from app.errors import Missing
+from app.models.ledger import Dispatch
+from app.permissions import Permission
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +112,7 @@ _SENDING = """
             SELECT 1 FROM digest_items i WHERE i.dispatch_id = d.id AND i.state = 'waiting'), d.expires_at
     FROM dispatches d JOIN alerts a ON a.id = d.alert_id
 """
-_ONE = sa.text(_SENDING + "WHERE d.id = :dispatch AND d.controller_id = :controller")
+_ONE = sa.text(_SENDING + "WHERE d.id = :dispatch")
 _LATEST = sa.text(
     f"""
     SELECT DISTINCT ON (x.alert) x.* FROM ({_SENDING} WHERE d.alert_id = ANY(CAST(:alerts AS uuid[])))
@@ -119,9 +123,10 @@ _LATEST = sa.text(
 )
 
 
-def sending(session: Session, dispatch: UUID, *, controller: UUID) -> Sending:
-    """A dispatch of this organisation; Missing otherwise."""
-    row = session.execute(_ONE, {"dispatch": dispatch, "controller": controller}).one_or_none()
+def sending(session: Session, who: Who, permission: Permission, dispatch: UUID) -> Sending:
+    """A dispatch that somebody may do this to; Missing otherwise, and for a digest, which sends no one alert."""
+    access.row(session, who, permission, Dispatch, dispatch)
+    row = session.execute(_ONE, {"dispatch": dispatch}).one_or_none()
     if row is None:
         raise Missing("There is no such dispatch.")
     return Sending(*row)

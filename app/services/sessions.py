@@ -30,6 +30,7 @@ class Visitor:
     staff: Staff | None = None
     contact: ContactPoint | None = None
     half: bool = False
+    shown_at: datetime | None = None  # when a factor was last shown
 
     @property
     def staff_id(self) -> UUID | None:
@@ -61,6 +62,7 @@ def begin(
             created_at=now,
             seen_at=now,
             expires_at=now + longest,
+            stepped_up_at=now if staff and not half else None,
         )
     )
     session.flush()
@@ -89,7 +91,7 @@ def find(session: Session, token: str, *, now: datetime) -> Visitor | None:
         if found.seen_at + _TOUCH <= now:
             found.seen_at = now
             session.flush()
-    return Visitor(key, staff, contact, found.half)
+    return Visitor(key, staff, contact, found.half, found.stepped_up_at)
 
 
 def end(session: Session, key: bytes) -> None:

@@ -4,34 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from app import crypto
+from app import access, crypto
+from app.access import Who
 from app.audit import record as audit
+from app.errors import Conflict, Invalid, Missing
 from app.models.organisations import Organisation
+from app.models.sign_in import Passkey, RecoveryCode
 from app.models.staff import Staff
 from app.models.teams import Team
-from app.services import people, sessions
-from app.services.errors import Conflict, Invalid, Missing
+from app.permissions import Permission
+from app.services import people, roles, sessions
 from app.services.people import Address
 from messaging.types import Channel
 
 DIGEST_KIND = "staff"
 PAGE = 100
-
-
-@dataclass(frozen=True, slots=True)
-class Officer:
-    """Somebody of staff who is active, as far as it matters for what they may do."""
-
-    id: UUID
-    organisation_id: UUID
-    team_id: UUID | None
-    name: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,22 +48,15 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class BoroughChoice:
-    """A borough that may be chosen as a whole, and its wards."""
+    """A borough and those of its wards that may be chosen. ``whole``: all of it may be, by its own code."""
 
     code: str
     name: str
     wards: tuple[Choice, ...]
+    whole: bool = True
 
 
-def officer(session: Session, staff_id: UUID) -> Officer:
-    """An officer by id. Missing when there is none, or who has not enrolled yet or has left."""
-    found = session.get(Staff, staff_id)
-    if found is None or found.state != "active":
-        raise Missing("There is no such officer.")
-    return Officer(found.id, found.organisation_id, found.team_id, found.name)
-
-
-def account(session: Session, who: Officer) -> Account:
+def account(session: Session, who: Who) -> Account:
     """What is shown to the officer alone."""
     found, organisation, team = session.execute(
         sa.select(Staff, Organisation.name, Team.name)
@@ -80,33 +67,16 @@ def account(session: Session, who: Officer) -> Account:
     return Account(found.name, found.email, organisation, team)
 
 
-# A team works in the boroughs that its areas lie in; whoever is in no team, everywhere.
-_MINE = """
-    WITH RECURSIVE roots AS (
-        SELECT CASE a.kind WHEN 'ward' THEN a.parent_id ELSE a.id END AS id
-        FROM team_areas t JOIN areas a ON a.id = t.area_id WHERE t.team_id = :team
-    ), mine AS (
-        SELECT a.id FROM areas a WHERE a.valid_to IS NULL
-            AND CASE WHEN CAST(:team AS uuid) IS NULL THEN a.parent_id IS NULL ELSE a.id IN (SELECT id FROM roots) END
-        UNION
-        SELECT a.id FROM areas a JOIN mine ON a.parent_id = mine.id WHERE a.valid_to IS NULL
-    )
-"""
 _BOROUGHS = sa.text(
-    _MINE
-    + """
-    SELECT b.code, b.name, w.code, w.name
-    FROM mine JOIN areas b ON b.id = mine.id AND b.kind = 'borough'
-    LEFT JOIN areas w ON w.parent_id = b.id AND w.kind = 'ward' AND w.valid_to IS NULL
-    ORDER BY b.name, b.code, w.name, w.code
-    """
-)
-_OUTSIDE = sa.text(
-    _MINE
-    + """
-    SELECT wanted.code FROM unnest(CAST(:codes AS text[])) AS wanted(code)
-    WHERE NOT EXISTS (SELECT 1 FROM mine JOIN areas a ON a.id = mine.id WHERE a.code = wanted.code)
-    LIMIT 1
+    f"""
+    WITH RECURSIVE {access.MINE}
+    SELECT b.code, b.name, b.id IN (SELECT id FROM mine) AS whole,
+        coalesce(json_agg(json_build_array(w.code, w.name) ORDER BY w.name, w.code) FILTER (WHERE w.id IS NOT NULL), '[]')
+    FROM areas b
+    LEFT JOIN areas w ON w.parent_id = b.id AND w.kind = 'ward' AND w.valid_to IS NULL AND w.id IN (SELECT id FROM mine)
+    WHERE b.kind = 'borough' AND b.valid_to IS NULL
+    GROUP BY b.id HAVING b.id IN (SELECT id FROM mine) OR count(w.id) > 0
+    ORDER BY b.name, b.code
     """
 )
 _NAMES = sa.text(
@@ -117,26 +87,19 @@ _NAMES = sa.text(
 )
 
 
-def areas_of(session: Session, who: Officer) -> list[BoroughChoice]:
-    """The boroughs and wards that an officer may choose, by name."""
-    found: dict[tuple[str, str], list[Choice]] = {}
-    for code, name, ward_code, ward_name in session.execute(_BOROUGHS, {"team": who.team_id}):
-        wards = found.setdefault((code, name), [])
-        if ward_code is not None:
-            wards.append(Choice(ward_code, ward_name))
-    return [BoroughChoice(code, name, tuple(wards)) for (code, name), wards in found.items()]
+def areas_of(session: Session, who: Who, permission: Permission) -> list[BoroughChoice]:
+    """The boroughs and wards where somebody may do this, by name; a ward stands below its borough."""
+    rows = session.execute(_BOROUGHS, access.reach(who, permission).values)
+    return [
+        BoroughChoice(code, name, tuple(Choice(*ward) for ward in wards), whole)
+        for code, name, whole, wards in rows
+    ]
 
 
-def may_choose(session: Session, who: Officer, codes: Collection[str]) -> bool:
-    """Whether every one of these areas is the officer's to write to."""
-    values = {"team": who.team_id, "codes": list(codes)}
-    return session.execute(_OUTSIDE, values).one_or_none() is None
-
-
-def require_areas(session: Session, who: Officer, codes: Collection[str]) -> None:
-    """Invalid unless the officer may write to every one of these areas."""
-    if not may_choose(session, who, codes):
-        raise Invalid("areas", "Choose only areas of your own team.")
+def require_areas(session: Session, who: Who, permission: Permission, codes: Collection[str]) -> None:
+    """Invalid unless somebody may do this in every one of these areas."""
+    if not access.inside(session, who, permission, codes):
+        raise Invalid("areas", "Choose only areas of your own.")
 
 
 def names_of(session: Session, codes: Sequence[str]) -> list[Choice]:
@@ -172,18 +135,27 @@ def listed(
     return [(one, team) for one, team in session.execute(query.order_by(Staff.id).limit(most))]
 
 
-def leave(session: Session, email: str, *, actor: audit.Actor) -> Staff:
-    """Somebody leaves: every browser of theirs is signed out, and no invitation of theirs opens any more."""
+def leave(session: Session, email: str, *, actor: audit.Actor, now: datetime) -> Staff:
+    """Somebody leaves: signed out everywhere, without a role or a way in; no invitation of theirs opens any more."""
     found = by_address(session, read_email(email))
     if found is None:
         raise Missing("Nobody of staff has this e-mail address.")
+    let_go(session, found, actor=actor, now=now)
+    return found
+
+
+def let_go(session: Session, found: Staff, *, actor: audit.Actor, now: datetime) -> None:
+    """What ``leave`` does, to somebody who was looked up otherwise. Conflict when they have left already."""
     if found.state == "left":
         raise Conflict("They have left already.")
     values: dict[str, Any] = {"state": "left", "password_hash": None, "totp_secret": None, "totp_step": None}
-    for name, value in values.items():
+    for name, value in (values | {"oidc_issuer": None, "oidc_subject": None}).items():
         setattr(found, name, value)
     session.flush()
     sessions.end_all(session, staff_id=found.id)
+    roles.take_all(session, found.id, actor=actor, now=now)
+    for way in (Passkey, RecoveryCode):
+        session.execute(sa.delete(way).where(way.staff_id == found.id))
     audit.record(
         session,
         event="staff:leave",
@@ -191,4 +163,3 @@ def leave(session: Session, email: str, *, actor: audit.Actor) -> Staff:
         actor=actor,
         organisation=found.organisation_id,
     )
-    return found

@@ -6,10 +6,10 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from app.audit import record as audit
+from app.errors import Invalid, Missing
 from app.models.organisations import Sender
 from app.providers import SECOND_TWILIO
 from app.services import organisations
-from app.services.errors import Invalid, Missing
 from messaging.types import Channel
 
 

@@ -15,11 +15,11 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from app.audit import record as audit
+from app.errors import Invalid, Missing
 from app.models.alerts import TOPICS
 from app.models.consent import Consent
 from app.models.people import ContactPoint, Subscription
 from app.services import areas, consent, people, sessions, teams
-from app.services.errors import Invalid, Missing
 
 __all__ = ["TOPIC_WORDS", "Mine", "leave_all", "mine", "move", "set_topics", "the_place"]
 

@@ -19,9 +19,9 @@ from sqlalchemy.orm import Session
 from app import crypto
 from app.audit import record as audit
 from app.db import new_id
+from app.errors import Missing
 from app.models.people import ADDRESS_PURPOSE, SALUTATION_PURPOSE
 from app.services import areas, consent
-from app.services.errors import Missing
 from geo import releases
 from messaging import email_address
 from messaging.types import Channel

@@ -12,11 +12,11 @@ from sqlalchemy.orm import Session
 
 from app.audit import record as audit
 from app.db import utc_now
+from app.errors import Conflict, Invalid, Missing
 from app.models.areas import Area
 from app.models.organisations import Organisation
 from app.models.teams import Team, TeamArea, TeamMember
 from app.services import contact_routes
-from app.services.errors import Conflict, Invalid, Missing
 
 LONGEST_NAME, LONGEST_ABOUT = 200, 2_000
 MOST_AREAS, MOST_MEMBERS, MOST_LISTED = 700, 50, 200

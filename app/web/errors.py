@@ -12,7 +12,7 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from app.embedded import client
 from app.embedded.state import EmbeddedError
-from app.services.errors import Missing
+from app.errors import Missing
 from app.web import context
 
 log = structlog.get_logger(__name__)

@@ -9,7 +9,7 @@ import wtforms
 from flask import request
 from wtforms import validators
 
-from app.services.errors import Invalid
+from app.errors import Invalid
 
 __all__ = ["Code", "Form", "Line", "Lines", "Many", "One", "Secret"]
 

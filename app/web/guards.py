@@ -10,6 +10,8 @@ import structlog
 from flask import Flask, abort, current_app, make_response, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
+from app import access
+from app.permissions import TABLE, Permission
 from app.web import csrf, errors, session
 
 log = structlog.get_logger(__name__)
@@ -46,7 +48,22 @@ def _mark(guard: Guard) -> Callable[[View], View]:
 anyone = _mark(Guard.ANYONE)
 signed = _mark(Guard.SIGNED)
 resident = _mark(Guard.RESIDENT)
-staff = _mark(Guard.STAFF)
+
+
+def staff(permission: Permission) -> Callable[[View], View]:
+    """Staff who may do this somewhere. Whether here, ``access.row`` judges for each thing."""
+
+    def mark(view: View) -> View:
+        view.permission = permission  # type: ignore[attr-defined]
+        return _mark(Guard.STAFF)(view)
+
+    return mark
+
+
+def permission_of(app: Flask, endpoint: str) -> Permission | None:
+    """What a view for staff asks for."""
+    found: Permission | None = getattr(app.view_functions.get(endpoint), "permission", None)
+    return found
 
 
 def guard_of(app: Flask, endpoint: str) -> Guard | None:
@@ -72,6 +89,12 @@ def _ask() -> Response | None:
         return redirect(url_for("manage.ask"))
     if guard is Guard.STAFF and (who is None or who.staff_id is None):
         return _signed_out() or redirect(url_for("sign_in.sign_in"))
+    if guard is Guard.STAFF:
+        permission = permission_of(current_app, request.endpoint)
+        if permission is None or not access.may(session.who(), permission):
+            abort(404)
+        if TABLE[permission].step_up and not session.fresh():
+            return redirect(url_for("step_up.ask", back=request.path), 303)
     if request.method not in SAFE and guard is not Guard.SIGNED:
         try:
             csrf.check()

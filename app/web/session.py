@@ -7,6 +7,8 @@ from uuid import UUID
 from flask import Response, g, request
 from sqlalchemy.orm import Session
 
+from app import access
+from app.access import Who
 from app.audit.record import Actor, ActorKind
 from app.db import utc_now
 from app.services import sessions
@@ -42,6 +44,21 @@ def staff_id() -> UUID:
     found = visitor()
     assert found is not None and found.staff_id is not None
     return found.staff_id
+
+
+def who() -> Who:
+    """The officer who asks, with the roles they hold now. Only behind ``guards.staff``."""
+    if "who" not in g:
+        with context.transaction() as session:
+            g.who = access.of(session, staff_id(), now=utc_now())
+    found: Who = g.who
+    return found
+
+
+def fresh() -> bool:
+    """Whether the officer showed a factor a moment ago."""
+    found = visitor()
+    return found is not None and access.fresh(found.shown_at, now=utc_now())
 
 
 def actor() -> Actor:

@@ -10,11 +10,11 @@ import pytest
 import sqlalchemy as sa
 
 from app.db import utc_now
+from app.errors import Invalid, Missing
 from app.models.audit import AuditEntry
 from app.models.organisations import Organisation, Sender
 from app.models.routes import Brake
 from app.services import brake, organisations, receipts
-from app.services.errors import Invalid, Missing
 from tests import ledger
 from tests.conftest import Database
 from tests.factories import ACTOR, Makes

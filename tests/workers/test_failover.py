@@ -18,6 +18,7 @@ import sqlalchemy as sa
 from app import providers
 from app.cli.stack import free_port, wait_until
 from app.db import utc_now
+from app.errors import Invalid, Missing
 from app.models.audit import AuditEntry
 from app.models.consent import Suppression
 from app.models.organisations import Sender
@@ -25,7 +26,6 @@ from app.models.people import ContactPoint
 from app.models.replies import Reply
 from app.models.routes import ProviderState
 from app.services import brake, dispatch, inbound, post, routes, stand_ins
-from app.services.errors import Invalid, Missing
 from app.services.ledger import recovery
 from config.fields import Part
 from config.settings import SPECS

@@ -19,11 +19,11 @@ import pytest
 import sqlalchemy as sa
 
 from app.db import new_contact_id, new_id
+from app.errors import Invalid
 from app.models.deferral import DIGESTS
 from app.registry import Registry
 from app.roles import libpq
 from app.services import consent, deferral, digests, dispatch, preferences
-from app.services.errors import Invalid
 from app.services.ledger import check
 from app.services.preferences import Preferences
 from config.fields import Part

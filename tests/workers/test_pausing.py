@@ -14,10 +14,10 @@ import sqlalchemy as sa
 
 from app import queue
 from app.db import new_id, utc_now
+from app.errors import Conflict, Invalid, Missing
 from app.models.audit import AuditEntry
 from app.models.ledger import Delivery, Dispatch
 from app.services import dispatch, pausing
-from app.services.errors import Conflict, Invalid, Missing
 from app.services.ledger import attempts, claims, recovery, results
 from messaging.types import Channel, DeliveryStatus
 from tests import ledger

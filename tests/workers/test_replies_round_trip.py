@@ -23,7 +23,7 @@ from app.models.organisations import Organisation, Sender
 from app.models.people import ContactPoint
 from app.models.replies import Reply, ReplyMessage
 from app.models.service_messages import ServiceMessage
-from app.services import answers, organisations, receipts, staff
+from app.services import answers, organisations, receipts
 from messaging import links
 from messaging.links import REPLY
 from messaging.types import Channel
@@ -159,7 +159,7 @@ def test_a_plain_answer_by_text_lands_with_its_alert_is_thanked_for_and_answered
     assert thanks.startswith("Thank you. Met Police will read this.")
     with here.app.sessions.begin() as session:
         police = session.scalars(sa.select(Organisation)).one()
-        officer = staff.officer(session, replies.staff_row(Makes(session), police).id)
+        officer = replies.officer(Makes(session), police)
         answers.answer(
             session, officer, thread.id, body="Which bus stop?", once="d4" * 16, signer=here.app.signer,
             public_url=URL, regions=("GB",), actor=ACTOR, now=utc_now(),

@@ -21,12 +21,12 @@ from app.audit.verify import verify
 from app.cli.demo import screen, story, walk
 from app.cli.stack import PATIENCE, SandboxHandle, Stack, free_port, taken, wait_until
 from app.db import utc_now
+from app.errors import Conflict
 from app.models.consent import Suppression
 from app.models.ledger import Dispatch
 from app.models.people import ContactPoint
 from app.registry import Registry, open_registry
 from app.services import alerts, areas, dispatch, invitations, reports
-from app.services.errors import Conflict
 from app.services.ledger import check
 from config.fields import Part
 from config.settings import Settings

@@ -10,9 +10,9 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from app.audit import record as audit
+from app.errors import Missing
 from app.models.organisations import Organisation
 from app.services import consent, organisations, synthetic, teams
-from app.services.errors import Missing
 from app.services.synthetic import SyntheticPerson
 from geo import releases
 from messaging.types import Channel

@@ -13,9 +13,9 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from app.audit import record as audit
+from app.errors import Invalid
 from app.models.limits import MEASURES, PERIODS, OrganisationLimit
 from app.models.organisations import Organisation
-from app.services.errors import Invalid
 
 LONDON = ZoneInfo("Europe/London")
 LARGEST = 10**12

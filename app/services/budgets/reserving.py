@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from app.audit import record as audit
+from app.errors import Conflict
 from app.models.ledger import Dispatch
 from app.models.limits import Reservation
 from app.services.budgets.allowances import (
@@ -29,7 +30,6 @@ from app.services.budgets.allowances import (
     starts_of,
     tight,
 )
-from app.services.errors import Conflict
 
 LOCK_NOT_AVAILABLE = "55P03"
 # Longer than any freeze takes from here to its commit: a process that hangs must not hold up all others.

@@ -10,12 +10,12 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from app.audit import record as audit
+from app.errors import Missing
 from app.models.confirmations import Confirmation, ConfirmationRefusal, Signup
 from app.services import consent, sessions
 from app.services.confirmations import own_page, rations, signups, tokens
 from app.services.confirmations.sending import MANAGE, SUBSCRIBE
 from app.services.confirmations.signups import SignupView
-from app.services.errors import Missing
 
 REFUSED_FOR = timedelta(days=30)
 

@@ -13,6 +13,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from app.errors import Missing
 from app.models.confirmations import Confirmation
 from app.models.consent import Consent
 from app.models.organisations import Organisation
@@ -23,7 +24,6 @@ from app.services.confirmations.entering import Entered
 from app.services.confirmations.rations import Terms
 from app.services.confirmations.sending import CODE_LASTS, MANAGE, Letter, send
 from app.services.confirmations.signups import confirmation_of, mask
-from app.services.errors import Missing
 from app.services.people import Address
 from messaging.types import Channel
 

@@ -13,9 +13,9 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from app import crypto
+from app.errors import ServiceError
 from app.models.confirmations import Confirmation, ConfirmationRefusal
 from app.services import limits, people
-from app.services.errors import ServiceError
 from app.services.limits import Limit
 from messaging.types import Channel
 

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from app import crypto
 from app.audit import record as audit
 from app.db import new_id
+from app.errors import Conflict, Invalid, Missing
 from app.models.alerts import TOPICS
 from app.models.confirmations import Confirmation, Signup
 from app.models.organisations import Organisation, Sender, SenderController
@@ -21,7 +22,6 @@ from app.services.confirmations import entering, rations, tokens
 from app.services.confirmations.entering import Entered
 from app.services.confirmations.rations import Terms
 from app.services.confirmations.sending import SUBSCRIBE, Letter, send
-from app.services.errors import Conflict, Invalid, Missing
 from app.services.people import Address
 from messaging.types import Channel
 

@@ -9,6 +9,7 @@ from flask import Blueprint, Response, abort, jsonify, render_template
 
 from app import queue
 from app.db import utc_now
+from app.permissions import Permission
 from app.services import alarm_routes, alarm_watch, alarms, sight, standing
 from app.services.alarm_routes import Routes
 from app.web import context, guards
@@ -31,14 +32,14 @@ _BOUND = sa.text("SET LOCAL statement_timeout = 5000")
 
 
 @pages.get("")
-@guards.staff
+@guards.staff(Permission.STATUS_SEE)
 def status() -> str:
     """The figures as they stand; a script or a link brings newer ones."""
     return render_template("admin/status.html", **_shown())
 
 
 @pages.get("/figures")
-@guards.staff
+@guards.staff(Permission.STATUS_SEE)
 def figures() -> Response:
     """The figures alone, for the script: a part of the page, and a line to be read out."""
     shown = _shown()
@@ -46,7 +47,7 @@ def figures() -> Response:
 
 
 @pages.get("/alarms/<code>")
-@guards.staff
+@guards.staff(Permission.STATUS_SEE)
 def alarm(code: str) -> str:
     """What an alarm means and what to do, from the runbook."""
     about = alarms.CODES.get(code)

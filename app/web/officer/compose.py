@@ -10,11 +10,12 @@ from flask import Blueprint, make_response, redirect, render_template, request, 
 from sqlalchemy.orm import Session
 from werkzeug.wrappers import Response
 
+from app.access import Who
 from app.db import utc_now
+from app.errors import Conflict, Invalid
+from app.permissions import Permission
 from app.services import alerts, compose, previews, published, replies, reports, staff
 from app.services.budgets.allowances import Allowance, Prices
-from app.services.errors import Conflict, Invalid
-from app.services.staff import Officer
 from app.web import context, errors, guards, session
 from app.web.officer import writing
 from app.web.officer.writing import Ground, Written
@@ -35,12 +36,12 @@ def _roomier(endpoint: str | None, values: dict[str, Any] | None) -> None:
 
 
 @pages.route("/staff", methods=["GET"])
-@guards.staff
+@guards.staff(Permission.ACCOUNT_MANAGE)
 def home() -> str:
     """The organisation's drafts, and what it has sent."""
     lists: dict[str, Any] = {}
     with context.transaction() as db:
-        who = _officer(db)
+        who = session.who()
         for state in ("draft", "sent"):
             before = published.cursor(request.args.get(state, ""))
             found = alerts.listed(
@@ -64,11 +65,11 @@ def home() -> str:
 
 
 @pages.route("/staff/alerts/new", methods=["GET", "POST"])
-@guards.staff
+@guards.staff(Permission.ALERT_DRAFT)
 def new() -> Response:
     """An empty form; a draft when it is posted."""
     with context.transaction() as db:
-        who = _officer(db)
+        who = session.who()
         ground = _ground(db, who)
     form = Written()
     form.areas.choices = ground.choices()
@@ -85,11 +86,11 @@ def new() -> Response:
 
 
 @pages.route("/staff/alerts/<uuid:alert_id>/edit", methods=["GET", "POST"])
-@guards.staff
+@guards.staff(Permission.ALERT_DRAFT)
 def edit(alert_id: UUID) -> Response:
     """The form of a draft. What somebody else saved meanwhile is not written over unseen."""
     with context.transaction() as db:
-        who = _officer(db)
+        who = session.who()
         alert = compose.own(db, who, alert_id)
         ground = _ground(db, who, alert)
         allowed = compose.may_write(db, who, alert)
@@ -118,7 +119,7 @@ def edit(alert_id: UUID) -> Response:
     return _form(form, who, ground, alert)
 
 
-def _overtaken(form: Written, who: Officer, ground: Ground, alert: Any, error: Conflict) -> Response:
+def _overtaken(form: Written, who: Who, ground: Ground, alert: Any, error: Conflict) -> Response:
     """Nothing typed is lost: it stands in the form, and saving once more puts it in place of the other."""
     theirs = url_for("compose.preview", alert_id=alert.id)
     problems = [{"text": error.message, "href": "#overtaken"}]
@@ -127,12 +128,12 @@ def _overtaken(form: Written, who: Officer, ground: Ground, alert: Any, error: C
 
 
 @pages.route("/staff/alerts/<uuid:alert_id>", methods=["GET"])
-@guards.staff
+@guards.staff(Permission.ALERT_READ)
 def preview(alert_id: UUID) -> Response:
     """What each channel will carry, to how many, for how much. An alert that was sent has its progress instead."""
     exercise = request.args.get("exercise") == "1"
     with context.transaction() as db:
-        who = _officer(db)
+        who = session.who()
         compose.own(db, who, alert_id)
         sent = compose.already(db, alert_id)
     if sent is not None:
@@ -141,12 +142,12 @@ def preview(alert_id: UUID) -> Response:
 
 
 @pages.route("/staff/alerts/<uuid:alert_id>/send", methods=["POST"])
-@guards.staff
+@guards.staff(Permission.ALERT_SEND)
 def send(alert_id: UUID) -> Response:
     """Send what the preview showed, once."""
     exercise = request.form.get("exercise") == "1"
     with context.transaction() as db:
-        who = _officer(db)
+        who = session.who()
         compose.own(db, who, alert_id)
     try:
         with context.transaction() as db:
@@ -171,12 +172,12 @@ def send(alert_id: UUID) -> Response:
 
 
 @pages.route("/staff/alerts/<uuid:alert_id>/discard", methods=["POST"])
-@guards.staff
+@guards.staff(Permission.ALERT_DRAFT)
 def discard(alert_id: UUID) -> Response:
     """Throw a draft away."""
     try:
         with context.transaction() as db:
-            compose.discard(db, _officer(db), alert_id, actor=session.actor())
+            compose.discard(db, session.who(), alert_id, actor=session.actor())
     except Invalid:
         return errors.page(403, "You cannot discard this alert", NOT_OURS)
     except Conflict as error:
@@ -185,20 +186,16 @@ def discard(alert_id: UUID) -> Response:
 
 
 @pages.route("/staff/alerts/segments", methods=["POST"])
-@guards.staff
+@guards.staff(Permission.ALERT_DRAFT)
 def segments() -> str:
     """How long the text is that is being written: a part of the form, for the script."""
     with context.transaction() as db:
-        count, problem = writing.count(db, _officer(db), request.form, context.settings())
+        count, problem = writing.count(db, session.who(), request.form, context.settings())
     return render_template("officer/segments.html", count=count, problem=problem, price=writing.price)
 
 
-def _officer(db: Session) -> Officer:
-    return staff.officer(db, session.staff_id())
-
-
-def _ground(db: Session, who: Officer, alert: Any = None) -> Ground:
-    boroughs = staff.areas_of(db, who)
+def _ground(db: Session, who: Who, alert: Any = None) -> Ground:
+    boroughs = staff.areas_of(db, who, Permission.ALERT_DRAFT)
     known = {code for b in boroughs for code in (b.code, *(w.code for w in b.wards))}
     used = alert.audience.get("areas", []) if alert is not None else []
     return Ground(boroughs, staff.names_of(db, [code for code in used if code not in known]))
@@ -215,7 +212,7 @@ def _refuse(form: Written, error: Invalid) -> None:
 
 def _form(
     form: Written,
-    who: Officer,
+    who: Who,
     ground: Ground,
     alert: Any = None,
     *,
@@ -256,7 +253,7 @@ def _prices() -> Prices:
 
 
 def _preview(
-    who: Officer, alert_id: UUID, *, exercise: bool, problem: str | None = None, status: int = 200
+    who: Who, alert_id: UUID, *, exercise: bool, problem: str | None = None, status: int = 200
 ) -> Response:
     settings = context.settings()
     shown, weight = [], None

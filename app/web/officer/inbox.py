@@ -13,11 +13,12 @@ from sqlalchemy.orm import Session
 from werkzeug.exceptions import NotFound
 from werkzeug.wrappers import Response as AnyResponse
 
+from app.access import Who
 from app.db import utc_now
-from app.services import answers, replies, staff
-from app.services.errors import Conflict, Invalid, Missing
+from app.errors import Conflict, Invalid, Missing
+from app.permissions import Permission
+from app.services import answers, replies
 from app.services.replies import Cursor, Thread
-from app.services.staff import Officer
 from app.web import context, forms, guards
 from app.web import session as browser
 from app.web.officer import writing
@@ -62,7 +63,7 @@ class TextForm(forms.Form):
 
 
 @pages.route("/staff/inbox", methods=["GET"], endpoint="replies")
-@guards.staff
+@guards.staff(Permission.REPLY_READ)
 def listed() -> str:
     """Threads in one state, a page at a time."""
     state = request.args.get("state", "new")
@@ -70,7 +71,7 @@ def listed() -> str:
         raise NotFound
     after = _cursor(request.args.get("after", ""))
     with context.transaction() as session:
-        page = replies.inbox(session, _officer(session), state=state, after=after)
+        page = replies.inbox(session, browser.who(), state=state, after=after)
     return render_template(
         "officer/inbox.html",
         page=page,
@@ -83,14 +84,14 @@ def listed() -> str:
 
 
 @pages.route("/staff/inbox/<uuid:reply_id>", methods=["GET"])
-@guards.staff
+@guards.staff(Permission.REPLY_READ)
 def reply(reply_id: UUID) -> Response:
     """One thread. That it was read goes on the record; nothing else changes."""
     return _thread(reply_id)
 
 
 @pages.route("/staff/inbox/<uuid:reply_id>/answer", methods=["POST"])
-@guards.staff
+@guards.staff(Permission.REPLY_ANSWER)
 def answer(reply_id: UUID) -> AnyResponse:
     """Send an answer, once."""
     registry, settings = context.registry(), context.settings()
@@ -99,7 +100,7 @@ def answer(reply_id: UUID) -> AnyResponse:
         with context.transaction() as session:
             answers.answer(
                 session,
-                _officer(session),
+                browser.who(),
                 reply_id,
                 body=body,
                 once=once,
@@ -118,7 +119,7 @@ def answer(reply_id: UUID) -> AnyResponse:
 
 
 @pages.route("/staff/inbox/<uuid:reply_id>/close", methods=["POST"])
-@guards.staff
+@guards.staff(Permission.REPLY_ANSWER)
 def close(reply_id: UUID) -> AnyResponse:
     """Nothing more to do, as far as the page showed."""
     try:
@@ -131,7 +132,7 @@ def close(reply_id: UUID) -> AnyResponse:
 
 
 @pages.route("/staff/inbox/<uuid:reply_id>/reopen", methods=["POST"])
-@guards.staff
+@guards.staff(Permission.REPLY_ANSWER)
 def reopen(reply_id: UUID) -> AnyResponse:
     """There is something to do after all."""
     _change(lambda s, who: replies.reopen(s, who, reply_id, actor=browser.actor()))
@@ -143,17 +144,10 @@ def _seen() -> datetime:
     return writing.moment(request.form.get("seen"))
 
 
-def _officer(session: Session) -> Officer:
-    try:
-        return staff.officer(session, browser.staff_id())
-    except Missing:
-        raise NotFound from None
-
-
-def _change(act: Callable[[Session, Officer], None]) -> None:
+def _change(act: Callable[[Session, Who], None]) -> None:
     try:
         with context.transaction() as session:
-            act(session, _officer(session))
+            act(session, browser.who())
     except Missing:
         raise NotFound from None
 
@@ -166,7 +160,7 @@ def _thread(reply_id: UUID, *, refused: str | None = None) -> Response:
     before = _cursor(request.args.get("before", ""))
     try:
         with context.transaction() as session:
-            found = replies.thread(session, _officer(session), reply_id, actor=browser.actor(), before=before)
+            found = replies.thread(session, browser.who(), reply_id, actor=browser.actor(), before=before)
     except Missing:
         raise NotFound from None
     form = _form(found)

@@ -10,10 +10,11 @@ from flask import Blueprint, Response, jsonify, make_response, redirect, render_
 from sqlalchemy.orm import Session
 from werkzeug.wrappers import Response as AnyResponse
 
+from app.errors import Conflict, Invalid
+from app.permissions import Permission
 from app.services import dispatch as dispatches
-from app.services import pausing, reports, staff
+from app.services import pausing, reports
 from app.services.budgets import reserving
-from app.services.errors import Conflict, Invalid
 from app.services.reports import Sending
 from app.web import context, guards, session
 from app.web.forms import Form, Lines
@@ -61,7 +62,7 @@ class Resume(Form):
 
 
 @pages.route("/staff/dispatches/<uuid:dispatch_id>", methods=["GET"])
-@guards.staff
+@guards.staff(Permission.DISPATCH_READ)
 def dispatch(dispatch_id: UUID) -> str:
     """The figures as they stand; a script or a link brings newer ones."""
     with context.transaction() as db:
@@ -70,7 +71,7 @@ def dispatch(dispatch_id: UUID) -> str:
 
 
 @pages.route("/staff/dispatches/<uuid:dispatch_id>/figures", methods=["GET"])
-@guards.staff
+@guards.staff(Permission.DISPATCH_READ)
 def figures(dispatch_id: UUID) -> Response:
     """The figures alone, for the script: a part of the page, a line to be read out, and whether more may come."""
     with context.transaction() as db:
@@ -84,21 +85,21 @@ def figures(dispatch_id: UUID) -> Response:
 
 
 @pages.route("/staff/dispatches/<uuid:dispatch_id>/stop", methods=["GET", "POST"])
-@guards.staff
+@guards.staff(Permission.DISPATCH_HOLD)
 def stop(dispatch_id: UUID) -> AnyResponse:
     """Asks why, then stops within one batch. What has left cannot be taken back."""
     return _ask(dispatch_id, "stop", Stop(), dispatches.stop, {"sending", "paused"})
 
 
 @pages.route("/staff/dispatches/<uuid:dispatch_id>/pause", methods=["GET", "POST"])
-@guards.staff
+@guards.staff(Permission.DISPATCH_HOLD)
 def pause(dispatch_id: UUID) -> AnyResponse:
     """Asks why, then holds back what has not left, until somebody lets it go on."""
     return _ask(dispatch_id, "pause", Pause(), pausing.pause, {"sending"})
 
 
 @pages.route("/staff/dispatches/<uuid:dispatch_id>/resume", methods=["GET", "POST"])
-@guards.staff
+@guards.staff(Permission.DISPATCH_HOLD)
 def resume(dispatch_id: UUID) -> AnyResponse:
     """Lets a paused dispatch go on."""
     return _ask(dispatch_id, "resume", Resume(), pausing.resume, {"paused"})
@@ -109,7 +110,7 @@ def _ask(
 ) -> AnyResponse:
     """A question with a reason; then back to the progress, which shows whatever has come of it."""
     with context.transaction() as db:
-        sending = _own(db, dispatch_id)
+        sending = _own(db, dispatch_id, Permission.DISPATCH_HOLD)
     progress = redirect(url_for("progress.dispatch", dispatch_id=dispatch_id), 303)
     waits = name == "stop" and sending.digests_open  # all else may have left
     if request.method != "POST" and sending.phase not in phases and not waits:
@@ -127,9 +128,8 @@ def _ask(
     return make_response(page, 400 if form.problems else 200)
 
 
-def _own(db: Session, dispatch_id: UUID) -> Sending:
-    who = staff.officer(db, session.staff_id())
-    return reports.sending(db, dispatch_id, controller=who.organisation_id)
+def _own(db: Session, dispatch_id: UUID, permission: Permission = Permission.DISPATCH_READ) -> Sending:
+    return reports.sending(db, session.who(), permission, dispatch_id)
 
 
 def _figures(db: Session, sending: Sending) -> dict[str, Any]:

@@ -9,9 +9,10 @@ from markupsafe import Markup
 from werkzeug.wrappers import Response
 
 from app.db import utc_now
+from app.errors import Conflict, Invalid
+from app.permissions import Permission
 from app.services import invitations, passwords, second_factor, sessions, staff
 from app.services import sign_in as door
-from app.services.errors import Conflict, Invalid
 from app.web import context, errors, guards, origin, session
 from app.web.forms import Code, Form, Line, Secret
 
@@ -176,16 +177,16 @@ def _connect(token: str, found: invitations.Opened, form: SecondFactor | None = 
 
 
 @pages.route("/staff/account", methods=["GET"])
-@guards.staff
+@guards.staff(Permission.ACCOUNT_MANAGE)
 def account() -> str:
     """Who one is here, and the way out."""
     with context.transaction() as db:
-        found = staff.account(db, staff.officer(db, session.staff_id()))
+        found = staff.account(db, session.who())
     return render_template("officer/account.html", account=found)
 
 
 @pages.route("/staff/sign-out", methods=["POST"])
-@guards.staff
+@guards.staff(Permission.ACCOUNT_MANAGE)
 def sign_out() -> Response:
     """Here and in the browser."""
     response = make_response(redirect(url_for("sign_in.sign_in"), 303))

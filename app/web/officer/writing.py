@@ -12,12 +12,13 @@ import wtforms
 from markupsafe import Markup
 from sqlalchemy.orm import Session
 
+from app.access import Who
+from app.errors import Invalid
 from app.services import alerts, compose
 from app.services.alerts import Words
 from app.services.budgets.allowances import Allowance, amount
 from app.services.compose import Count
-from app.services.errors import Invalid
-from app.services.staff import BoroughChoice, Choice, Officer
+from app.services.staff import BoroughChoice, Choice
 from app.web.forms import Form, Line, Lines, Many, One
 from config.settings import Settings
 
@@ -128,7 +129,8 @@ class Ground:
     def choices(self) -> list[tuple[str, str]]:
         found = [(one.code, one.name) for one in self.others]
         for borough in self.boroughs:
-            found += [(borough.code, borough.name), *((ward.code, ward.name) for ward in borough.wards)]
+            found += [(borough.code, borough.name)] if borough.whole else []
+            found += [(ward.code, ward.name) for ward in borough.wards]
         return found
 
     def without_wards_of_whole_boroughs(self, codes: Sequence[str]) -> list[str]:
@@ -161,7 +163,7 @@ def filled(alert: Any) -> dict[str, Any]:
 
 
 def count(
-    db: Session, who: Officer, written: Mapping[str, Any], settings: Settings
+    db: Session, who: Who, written: Mapping[str, Any], settings: Settings
 ) -> tuple[Count | None, str | None]:
     """How long the text is that is being written, or what is wrong with it; nothing of either when there is none."""
     text = (written.get("sms_text") or "").strip() or (written.get("headline") or "").strip()

@@ -10,8 +10,8 @@ from werkzeug.exceptions import NotFound
 from werkzeug.wrappers import Response
 
 from app.db import utc_now
+from app.errors import Missing
 from app.services import published
-from app.services.errors import Missing
 from app.web import context, guards
 from app.web.frame import counted
 from messaging import markdown

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from flask import Response, make_response, render_template
 
+from app.errors import Invalid
 from app.services import people
 from app.services.confirmations.rations import Terms, TooMany
-from app.services.errors import Invalid
 from app.services.people import Address
 from app.web import context, errors, origin
 from messaging.types import Channel

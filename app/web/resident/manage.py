@@ -11,10 +11,10 @@ from werkzeug.exceptions import NotFound
 from werkzeug.wrappers import Response as AnyResponse
 
 from app.db import utc_now
+from app.errors import Invalid, Missing
 from app.services import subscriptions
 from app.services.confirmations import own_page
 from app.services.confirmations.rations import TooMany
-from app.services.errors import Invalid, Missing
 from app.services.people import Address
 from app.services.sessions import Visitor
 from app.services.subscriptions import TOPIC_WORDS, Mine

@@ -11,8 +11,8 @@ import structlog
 from flask import Blueprint, Response, make_response, render_template, request
 
 from app.db import utc_now
+from app.errors import Invalid, Missing, TooMany
 from app.services import receiving
-from app.services.errors import Invalid, Missing, TooMany
 from app.services.receiving import Asked
 from app.web import context, errors, forms, guards, origin
 from messaging.links import REPLY, LinkError, LinkTarget

@@ -10,13 +10,13 @@ from flask import Blueprint, Response, redirect, request, url_for
 from werkzeug.wrappers import Response as AnyResponse
 
 from app.db import utc_now
+from app.errors import Conflict, Invalid, Missing
 from app.services import areas, consent, subscriptions, teams
 from app.services.areas import Ward
 from app.services.confirmations import links, signups
 from app.services.confirmations.entering import Entered
 from app.services.confirmations.rations import TooMany
 from app.services.confirmations.signups import SignupView
-from app.services.errors import Conflict, Invalid, Missing
 from app.services.people import Address
 from app.web import context, errors, guards, session
 from app.web.forms import Code, Form, Line, Many, One

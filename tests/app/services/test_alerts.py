@@ -7,10 +7,10 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from app.db import new_id
+from app.errors import Conflict, Invalid, Missing
 from app.models.alerts import Alert
 from app.models.audit import AuditEntry
 from app.services import alerts, dispatch
-from app.services.errors import Conflict, Invalid, Missing
 from tests.factories import ACTOR, Makes
 
 

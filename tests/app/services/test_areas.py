@@ -7,11 +7,11 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from app.audit import record as audit
+from app.errors import Invalid
 from app.models.areas import Area, Postcode
 from app.models.consent import Consent
 from app.models.people import Place, PlaceArea, Subscription
 from app.services import areas, consent, people
-from app.services.errors import Invalid
 from geo import releases
 from geo.area_codes import AreaKind
 from geo.postcode import PostcodeError

@@ -13,6 +13,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from app.errors import Conflict, Invalid
 from app.models.alerts import Alert
 from app.models.audit import AuditEntry
 from app.models.ledger import Batch, Dispatch
@@ -22,7 +23,6 @@ from app.registry import Registry
 from app.services import dispatch
 from app.services.budgets import allowances, reserving, settling
 from app.services.budgets.allowances import Load, Prices
-from app.services.errors import Conflict, Invalid
 from app.services.ledger import recovery, results
 from config.fields import Part
 from messaging.types import Channel, DeliveryStatus

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from app.errors import Conflict, Invalid, Missing
 from app.models.audit import AuditEntry
 from app.models.confirmations import Confirmation, ConfirmationRefusal, Signup
 from app.models.consent import Consent, Wording
@@ -24,7 +25,6 @@ from app.services import consent, people, sessions
 from app.services.confirmations import links, own_page, sending, signups, tokens
 from app.services.confirmations.entering import Entered
 from app.services.confirmations.rations import TooMany
-from app.services.errors import Conflict, Invalid, Missing
 from geo.postcode import PostcodeError
 from messaging import gsm7
 from tests.factories import ACTOR, TOPIC, Makes

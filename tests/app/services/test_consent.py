@@ -10,10 +10,10 @@ from sqlalchemy.exc import IntegrityError, ProgrammingError
 from sqlalchemy.orm import Session
 
 from app.db import new_contact_id, new_id
+from app.errors import Invalid, Missing
 from app.models.audit import AuditEntry
 from app.models.consent import Consent, Suppression, Wording
 from app.services import consent
-from app.services.errors import Invalid, Missing
 from config.fields import Part
 from messaging.types import Channel
 from tests.conftest import Database

@@ -6,10 +6,10 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from app.errors import Conflict, Invalid, Missing
 from app.models.alerts import Alert
 from app.models.ledger import Batch, Dispatch, DispatchContent
 from app.services import audience, consent, dispatch
-from app.services.errors import Conflict, Invalid, Missing
 from app.services.ledger import check
 from messaging.types import Channel
 from tests.factories import ACTOR, Makes

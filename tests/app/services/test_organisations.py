@@ -7,9 +7,9 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from app.db import new_id
+from app.errors import Conflict, Invalid, Missing
 from app.models.organisations import Organisation, Sender, SenderController, SenderPace
 from app.services import organisations
-from app.services.errors import Conflict, Invalid, Missing
 from app.services.ledger import attempts
 from tests import ledger
 from tests.conftest import Database

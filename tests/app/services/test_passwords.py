@@ -5,8 +5,8 @@ from __future__ import annotations
 import argon2
 import pytest
 
+from app.errors import Invalid
 from app.services import passwords
-from app.services.errors import Invalid
 
 ABOUT = ("Samira O'Neill", "samira.oneill@hillingdon-police.example", "Hillingdon Police")
 

@@ -7,6 +7,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from app import crypto
+from app.errors import Invalid
 from app.models.audit import AuditEntry
 from app.models.consent import Consent, Suppression
 from app.models.ledger import Batch, Delivery
@@ -20,7 +21,6 @@ from app.models.people import (
     Subscription,
 )
 from app.services import consent, people
-from app.services.errors import Invalid
 from messaging.types import Channel, DeliveryStatus
 from tests import ledger
 from tests.conftest import Database

@@ -6,9 +6,9 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from app.errors import Invalid
 from app.models.deferral import ContactPreference
 from app.services import preferences
-from app.services.errors import Invalid
 from app.services.preferences import NONE, Preferences
 from messaging.types import Channel
 from tests.factories import ACTOR, Makes

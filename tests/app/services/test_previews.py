@@ -8,11 +8,11 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from app.errors import Invalid
 from app.models.alerts import KINDS
 from app.models.ledger import Batch, DispatchContent
 from app.models.organisations import Organisation
 from app.services import dispatch, organisations, previews
-from app.services.errors import Invalid
 from app.services.previews import Preview
 from messaging import gsm7, links
 from messaging.types import Channel

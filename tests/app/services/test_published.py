@@ -8,10 +8,10 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from app.errors import Missing
 from app.models.alerts import AlertArea
 from app.models.areas import Area
 from app.services import dispatch, published, teams
-from app.services.errors import Missing
 from tests.factories import ACTOR, Makes
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)

@@ -12,10 +12,13 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from app.access import Who
 from app.db import new_id, utc_now
+from app.errors import Conflict
 from app.models.areas import Area
 from app.models.organisations import Organisation
 from app.models.reconcile import WebListening
+from app.permissions import Permission
 from app.services import (
     alerts,
     answers,
@@ -35,13 +38,11 @@ from app.services import (
 )
 from app.services import replies as inbox
 from app.services.budgets import allowances, reserving, settling
-from app.services.errors import Conflict
 from app.services.ledger import attempts, claims, months, recovery, results
 from app.services.ledger.results import Row
 from app.services.passwords import Verdict
 from app.services.reconcile import inbox as polled
 from app.services.reconcile import mail, silence, texts, verdicts
-from app.services.staff import Officer
 from messaging.links import Signer
 from messaging.types import Channel, DeliveryStatus, InboundSms, Keyword, Outcome
 from tests import ledger, plans, replies
@@ -243,7 +244,7 @@ def _reply(s: Seeded) -> None:
         )  # fmt: skip
     member = replies.staff_row(makes, s.police)
     for team in (s.team, None):
-        who = Officer(member.id, s.police.id, team, "")
+        who = Who(member.id, s.police.id, team, "")
         page = inbox.inbox(s.session, who, most=1)
         assert page.after is not None and page.counts == dict.fromkeys(page.counts, inbox.COUNTED)
         inbox.inbox(s.session, who, after=inbox.Cursor(utc_now(), thread), most=1)
@@ -262,7 +263,7 @@ def _desk(s: Seeded) -> None:
     row = makes.officer(s.police)
     knock = sign_in.knock(s.session, staff.read_email(row.email), neighbours="192.0.2.0/24", now=utc_now())
     sign_in.password(s.session, knock, Verdict(True), neighbours="192.0.2.0/24", origin="web", now=utc_now())
-    who = staff.officer(s.session, row.id)
+    who = makes.who(row)
     alert = makes.alert(s.police, [s.ward])
     alerts.listed(s.session, s.police.id, "draft", before=(utc_now(), new_id()), most=20)
     sent = compose.send(
@@ -271,7 +272,7 @@ def _desk(s: Seeded) -> None:
     )  # fmt: skip
     assert compose.already(s.session, alert.id) == sent.dispatch_id
     assert reports.latest(s.session, [alert.id])[alert.id].id == sent.dispatch_id
-    reports.sending(s.session, sent.dispatch_id, controller=s.police.id)
+    reports.sending(s.session, who, Permission.DISPATCH_READ, sent.dispatch_id)
     assert reports.progress(s.session, [sent.dispatch_id])[0].left == 10
 
 

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from app import crypto
 from app.db import new_id, utc_now
+from app.errors import Invalid, Missing, TooMany
 from app.models.alerts import Alert
 from app.models.areas import Area
 from app.models.audit import AuditEntry
@@ -24,7 +25,6 @@ from app.models.people import ContactPoint
 from app.models.replies import Reply, ReplyMessage
 from app.registry import Registry
 from app.services import organisations, people, receiving
-from app.services.errors import Invalid, Missing, TooMany
 from messaging.types import Channel
 from tests import ledger, replies
 from tests.conftest import Database

@@ -11,7 +11,9 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from app import crypto
+from app.access import Who
 from app.db import new_id, utc_now
+from app.errors import Conflict, Invalid, Missing
 from app.models.areas import Area
 from app.models.audit import AuditEntry
 from app.models.confirmations import Confirmation
@@ -23,8 +25,6 @@ from app.models.staff import WebSession
 from app.registry import Registry
 from app.services import answers, consent, inbound, people, receiving, sessions
 from app.services import replies as inbox
-from app.services.errors import Conflict, Invalid, Missing
-from app.services.staff import Officer
 from messaging import gsm7
 from messaging.links import REPLY
 from messaging.types import Channel
@@ -43,10 +43,10 @@ class Ground:
     makes: Makes
     police: Organisation
     ward: Area
-    north: Officer
-    south: Officer
-    chief: Officer
-    outsider: Officer
+    north: Who
+    south: Who
+    chief: Who
+    outsider: Who
     sent: dict[str, UUID]
 
     def write(self, to: str = "north", *, body: str = "A red van.", at: int = 0, **changes: object) -> UUID:
@@ -242,7 +242,7 @@ def test_closing_and_opening_again_happen_once_each_and_stand_on_the_record(grou
 
 # -- answering
 def answer(
-    ground: Ground, registry: Registry, thread: UUID, *, officer: Officer | None = None, **changes: object
+    ground: Ground, registry: Registry, thread: UUID, *, officer: Who | None = None, **changes: object
 ) -> None:
     values: dict[str, object] = {"body": "Thank you.", "once": ONCE, "regions": ("GB",)} | changes
     answers.answer(

@@ -7,15 +7,20 @@ from datetime import date
 import pytest
 from sqlalchemy.orm import Session
 
+from app import access
+from app.access import Who
 from app.db import new_id, utc_now
+from app.errors import Conflict, Invalid, Missing
 from app.models.areas import Area
+from app.permissions import Permission
 from app.services import sessions, staff
-from app.services.errors import Conflict, Invalid, Missing
 from tests.factories import ACTOR, Makes
 
+DRAFT = Permission.ALERT_DRAFT
 
-def boroughs(session: Session, who: staff.Officer) -> dict[str, list[str]]:
-    return {b.code: [w.code for w in b.wards] for b in staff.areas_of(session, who)}
+
+def boroughs(session: Session, who: Who) -> dict[str, list[str]]:
+    return {b.code: [w.code for w in b.wards] for b in staff.areas_of(session, who, DRAFT)}
 
 
 def test_an_officer_of_a_team_may_choose_the_boroughs_that_its_areas_lie_in(
@@ -25,16 +30,16 @@ def test_an_officer_of_a_team_may_choose_the_boroughs_that_its_areas_lie_in(
     here, first, second = makes.borough()
     there, third, _ = makes.borough()
     makes.borough()
-    of_ward = staff.officer(session, makes.officer(police, makes.team(police, [first])).id)
-    of_borough = staff.officer(session, makes.officer(police, makes.team(police, [here])).id)
-    of_both = staff.officer(session, makes.officer(police, makes.team(police, [first, there])).id)
+    of_ward = makes.who(makes.officer(police, makes.team(police, [first])))
+    of_borough = makes.who(makes.officer(police, makes.team(police, [here])))
+    of_both = makes.who(makes.officer(police, makes.team(police, [first, there])))
     mine = {here.code: [first.code, second.code]}
     assert boroughs(session, of_ward) == boroughs(session, of_borough) == mine
     assert set(boroughs(session, of_both)) == {here.code, there.code}
-    staff.require_areas(session, of_ward, [here.code, second.code])
+    staff.require_areas(session, of_ward, DRAFT, [here.code, second.code])
     for codes in ([there.code], [first.code, third.code], ["E05999999"], ["FORCE:x"]):
         with pytest.raises(Invalid) as refused:
-            staff.require_areas(session, of_ward, codes)
+            staff.require_areas(session, of_ward, DRAFT, codes)
         assert refused.value.field == "areas"
 
 
@@ -48,10 +53,10 @@ def test_a_team_of_a_larger_area_may_choose_everything_below_it(session: Session
     session.flush()
     here.parent_id = there.parent_id = bcu.id
     session.flush()
-    who = staff.officer(session, makes.officer(police, makes.team(police, [bcu])).id)
+    who = makes.who(makes.officer(police, makes.team(police, [bcu])))
     assert set(boroughs(session, who)) == {here.code, there.code}
-    staff.require_areas(session, who, [bcu.code, there.code])
-    assert not staff.may_choose(session, who, [elsewhere.code])
+    staff.require_areas(session, who, DRAFT, [bcu.code, there.code])
+    assert not access.inside(session, who, DRAFT, [elsewhere.code])
 
 
 def test_an_officer_without_a_team_may_choose_all_areas_of_today(session: Session, makes: Makes) -> None:
@@ -60,11 +65,11 @@ def test_an_officer_without_a_team_may_choose_all_areas_of_today(session: Sessio
     there, *_ = makes.borough()
     second.valid_to = date(2026, 1, 1)
     session.flush()
-    who = staff.officer(session, makes.officer(police).id)
+    who = makes.who(makes.officer(police))
     found = boroughs(session, who)
     assert found[here.code] == [first.code]
     assert there.code in found
-    assert not staff.may_choose(session, who, [second.code])
+    assert not access.inside(session, who, DRAFT, [second.code])
 
 
 def test_a_team_without_areas_of_today_may_choose_none(session: Session, makes: Makes) -> None:
@@ -73,34 +78,34 @@ def test_a_team_without_areas_of_today_may_choose_none(session: Session, makes: 
     team = makes.team(police, [here])
     here.valid_to = date(2026, 1, 1)
     session.flush()
-    who = staff.officer(session, makes.officer(police, team).id)
-    assert staff.areas_of(session, who) == []
+    who = makes.who(makes.officer(police, team))
+    assert staff.areas_of(session, who, DRAFT) == []
 
 
 def test_only_who_is_active_is_an_officer(session: Session, makes: Makes) -> None:
     made = makes.officer(makes.organisation())
-    assert staff.officer(session, made.id).name == "Sam Officer"
+    assert access.of(session, made.id, now=utc_now()).name == "Sam Officer"
     for state in ("invited", "left"):
         made.state = state
         session.flush()
         with pytest.raises(Missing):
-            staff.officer(session, made.id)
+            access.of(session, made.id, now=utc_now())
     with pytest.raises(Missing):
-        staff.officer(session, new_id())
+        access.of(session, new_id(), now=utc_now())
 
 
 def test_who_leaves_is_signed_out_everywhere_and_keeps_no_secret_here(session: Session, makes: Makes) -> None:
     made = makes.officer(makes.organisation())
     tokens = [sessions.begin(session, staff=made, now=utc_now()) for _ in range(2)]
-    staff.leave(session, made.email.upper(), actor=ACTOR)
+    staff.leave(session, made.email.upper(), actor=ACTOR, now=utc_now())
     assert all(sessions.find(session, token, now=utc_now()) is None for token in tokens)
     assert (made.state, made.password_hash, made.totp_secret) == ("left", None, None)
     with pytest.raises(Conflict):
-        staff.leave(session, made.email, actor=ACTOR)
+        staff.leave(session, made.email, actor=ACTOR, now=utc_now())
     with pytest.raises(Missing):
-        staff.leave(session, "nobody@police.example", actor=ACTOR)
+        staff.leave(session, "nobody@police.example", actor=ACTOR, now=utc_now())
     with pytest.raises(Invalid):
-        staff.leave(session, "nobody", actor=ACTOR)
+        staff.leave(session, "nobody", actor=ACTOR, now=utc_now())
 
 
 def test_staff_are_found_by_another_digest_than_residents(session: Session, makes: Makes) -> None:

@@ -8,13 +8,13 @@ import pytest
 import sqlalchemy as sa
 
 from app.db import new_contact_id, utc_now
+from app.errors import Invalid, Missing
 from app.models.alerts import TOPICS
 from app.models.audit import AuditEntry
 from app.models.consent import Consent, Suppression
 from app.models.ledger import BULK_LANE
 from app.models.people import Place, PlaceArea, Subscription
 from app.services import audience, consent, dispatch, people, sessions, subscriptions
-from app.services.errors import Invalid, Missing
 from app.services.ledger import claims
 from config.fields import Part
 from geo.postcode import PostcodeError

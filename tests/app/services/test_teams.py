@@ -6,10 +6,10 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from app.errors import Conflict, Invalid, Missing
 from app.models.audit import AuditEntry
 from app.models.teams import TeamMember
 from app.services import teams
-from app.services.errors import Conflict, Invalid, Missing
 from tests.factories import ACTOR, Makes
 
 

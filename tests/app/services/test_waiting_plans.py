@@ -8,6 +8,7 @@ from datetime import timedelta
 import pytest
 
 from app.db import utc_now
+from app.permissions import Permission
 from app.services import audience, deferral, digests, dispatch, reports, retention
 from app.services.ledger import check
 from app.services.preferences import Preferences
@@ -87,7 +88,8 @@ def _digests(s: Seeded, town: Town) -> None:
 
 
 def _stop(s: Seeded, town: Town) -> None:
-    reports.sending(s.session, s.sent, controller=town.police.id)
+    makes = Makes(s.session)
+    reports.sending(s.session, makes.who(makes.officer(town.police)), Permission.DISPATCH_READ, s.sent)
     check.balance(s.session, s.sent)
     dispatch.stop(s.session, s.sent, actor=ACTOR, why="wrong ward")
 

@@ -13,6 +13,7 @@ import pytest
 import sqlalchemy as sa
 
 from app.db import utc_now
+from app.errors import Invalid
 from app.factory import create_app
 from app.models.alerts import Alert
 from app.models.areas import Area
@@ -23,7 +24,6 @@ from app.models.staff import Staff
 from app.models.teams import Team
 from app.services import dispatch
 from app.services.compose import send as send_once
-from app.services.errors import Invalid
 from app.services.staff import officer as officer_of
 from messaging.types import Channel
 from tests.app.web.conftest import PUBLIC_URL, Site

@@ -1,4 +1,4 @@
-"""What can go wrong in a service: a tree with codes, in words a person can act on."""
+"""What can go wrong where something is done: a tree with codes, in words a person can act on."""
 
 from __future__ import annotations
 

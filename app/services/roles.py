@@ -1,0 +1,233 @@
+"""Roles: granted on an area, for a term, by somebody who may grant them there; taken back; listed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from app import access
+from app.access import Who
+from app.audit import record as audit
+from app.errors import Conflict, Invalid, Missing
+from app.models.access import RoleGrant
+from app.models.areas import Area
+from app.models.organisations import Organisation
+from app.models.staff import Staff
+from app.models.teams import Team
+from app.permissions import GRANTABLE, INVESTIGATE, Permission, Role
+
+USUAL_TERM, LONGEST_TERM = timedelta(days=365), timedelta(days=3 * 366)
+MOST_GRANTS = 100  # of one person at a time
+SOON = timedelta(days=30)
+PAGE = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a role is granted: on an area and all below it, on a team's areas as they are, or (neither) everywhere."""
+
+    area_id: int | None = None
+    team_id: UUID | None = None
+
+
+EVERYWHERE = Place()
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """A role as lists show it. ``where``: the area's or the team's name, or "everywhere"."""
+
+    id: UUID
+    staff_id: UUID
+    role: Role
+    where: str
+    starts_at: datetime
+    ends_at: datetime
+    source: str
+
+
+def grant(
+    session: Session,
+    staff: Staff,
+    role: Role,
+    place: Place = EVERYWHERE,
+    *,
+    by: Who | None,
+    actor: audit.Actor,
+    now: datetime,
+    ends_at: datetime | None = None,
+    source: str = "given",
+) -> RoleGrant:
+    """Grant a role, or set a new end to it. ``by``: who grants; None: the operator, or an identity provider.
+
+    Raises Invalid, Conflict, or Missing for a team of another organisation and for whoever may not grant this here.
+    """
+    if by is not None and not may_grant(session, by, staff, role, place):
+        raise Missing("There is no such role to grant.")
+    ends_at = ends_at or now + USUAL_TERM
+    if not now < ends_at <= now + LONGEST_TERM:
+        raise Invalid("ends_at", "A role ends after today, and within three years.")
+    controller = session.get_one(Organisation, staff.organisation_id)
+    if role in INVESTIGATE and not controller.competent_authority:
+        raise Invalid("role", "Only a competent authority has investigators and supervisors.")
+    _stands(session, place, controller.id)
+    found = session.scalar(_same(staff.id, role, place).with_for_update())
+    if found is not None and found.ends_at > now:
+        found.ends_at = ends_at
+    else:
+        if found is not None:  # its term is over: it stays as what it was
+            found.taken_at, found.taken_by = found.ends_at, "term"
+            session.flush()
+        found = RoleGrant(
+            staff_id=staff.id,
+            organisation_id=controller.id,
+            role=str(role),
+            area_id=place.area_id,
+            team_id=place.team_id,
+            starts_at=now,
+            ends_at=ends_at,
+            source=source,
+            given_by=actor.id or str(actor.kind),
+        )
+        if len(of_staff(session, staff.id, now=now)) >= MOST_GRANTS:
+            raise Conflict(f"Nobody has more than {MOST_GRANTS} roles.")
+        session.add(found)
+    session.flush()
+    _record(session, found, "role:grant", actor)
+    return found
+
+
+def take(session: Session, grant_id: UUID, *, by: Who | None, actor: audit.Actor, now: datetime) -> RoleGrant:
+    """Take a role back: it ends at once. Missing when there is none that ``by`` may take back. Twice is once."""
+    found = session.get(RoleGrant, grant_id, with_for_update=True)
+    staff = session.get(Staff, found.staff_id) if found else None
+    if found is None or staff is None:
+        raise Missing("There is no such role.")
+    place = Place(found.area_id, found.team_id)
+    if by is not None and not may_grant(
+        session, by, staff, Role(found.role), place, permission=Permission.ROLE_TAKE
+    ):
+        raise Missing("There is no such role.")
+    if found.taken_at is None:
+        found.taken_at, found.taken_by = now, actor.id or str(actor.kind)
+        session.flush()
+        _record(session, found, "role:take", actor)
+    return found
+
+
+def take_all(session: Session, staff_id: UUID, *, actor: audit.Actor, now: datetime) -> None:
+    """Take back every role of somebody's, as when they leave or are invited anew."""
+    standing = sa.select(RoleGrant).where(RoleGrant.staff_id == staff_id, RoleGrant.taken_at.is_(None))
+    for found in session.scalars(standing.order_by(RoleGrant.id).with_for_update()):
+        found.taken_at, found.taken_by = now, actor.id or str(actor.kind)
+        session.flush()
+        _record(session, found, "role:take", actor)
+
+
+def may_grant(
+    session: Session,
+    by: Who,
+    staff: Staff,
+    role: Role,
+    place: Place,
+    *,
+    permission: Permission = Permission.ROLE_GRANT,
+) -> bool:
+    """Whether somebody may grant this role here to this person: never to themselves, nor a role above their own."""
+    if staff.id == by.id or staff.organisation_id != by.organisation_id:
+        return False
+    able = frozenset(
+        one.role
+        for one in by.held
+        if role in GRANTABLE.get(one.role, ()) and _covers(session, by, one, place, permission)
+    )
+    return bool(able)
+
+
+def _covers(session: Session, by: Who, held: access.Held, place: Place, permission: Permission) -> bool:
+    """Whether one role of somebody's reaches a place: where it is granted, not where another of theirs is."""
+    alone = Who(by.id, by.organisation_id, by.team_id, by.name, by.competent, (held,))
+    if place.team_id is not None:
+        team = session.get(Team, place.team_id)
+        return team is not None and access.may_on(session, alone, Permission.TEAM_MANAGE, team)
+    return access.everything_in(session, alone, permission, place.area_id)
+
+
+def of_staff(session: Session, staff_id: UUID, *, now: datetime) -> list[Granted]:
+    """Somebody's roles whose term runs, by role and place."""
+    rows = session.execute(_listed(now).where(RoleGrant.staff_id == staff_id).limit(MOST_GRANTS + 1))
+    return [_granted(*row) for row in rows]
+
+
+def ending(session: Session, organisation: UUID, *, now: datetime, most: int = PAGE) -> list[Granted]:
+    """An organisation's roles that end soon, the next first."""
+    rows = session.execute(
+        _listed(now)
+        .where(RoleGrant.organisation_id == organisation, RoleGrant.ends_at <= now + SOON)
+        .order_by(None)
+        .order_by(RoleGrant.ends_at, RoleGrant.id)
+        .limit(most)
+    )
+    return [_granted(*row) for row in rows]
+
+
+def _listed(now: datetime) -> sa.Select[RoleGrant, str | None, str | None]:
+    return (
+        sa.select(RoleGrant, Area.name, Team.name)
+        .outerjoin(Area, Area.id == RoleGrant.area_id)
+        .outerjoin(Team, Team.id == RoleGrant.team_id)
+        .where(RoleGrant.taken_at.is_(None), RoleGrant.ends_at > now)
+        .order_by(RoleGrant.role, Area.name, Team.name, RoleGrant.id)
+    )
+
+
+def _granted(found: RoleGrant, area: str | None, team: str | None) -> Granted:
+    where = area or team or "everywhere"
+    return Granted(
+        found.id, found.staff_id, Role(found.role), where, found.starts_at, found.ends_at, found.source
+    )
+
+
+def _same(staff_id: UUID, role: Role, place: Place) -> sa.Select[RoleGrant]:
+    return sa.select(RoleGrant).where(
+        RoleGrant.staff_id == staff_id,
+        RoleGrant.role == str(role),
+        RoleGrant.area_id.is_not_distinct_from(place.area_id),
+        RoleGrant.team_id.is_not_distinct_from(place.team_id),
+        RoleGrant.taken_at.is_(None),
+    )
+
+
+def _stands(session: Session, place: Place, organisation: UUID) -> None:
+    if place.area_id is not None:
+        area = session.get(Area, place.area_id)
+        if area is None or area.valid_to is not None:
+            raise Invalid("area", "There is no such area today.")
+    if place.team_id is not None:
+        team = session.get(Team, place.team_id)
+        if team is None or team.controller_id != organisation or team.ended_at is not None:
+            raise Missing("The organisation has no such team.")
+
+
+def _record(session: Session, found: RoleGrant, event: str, actor: audit.Actor) -> None:
+    code = None
+    if found.area_id is not None:
+        code = session.get_one(Area, found.area_id).code
+    audit.record(
+        session,
+        event=event,
+        subject=f"staff:{found.staff_id}",
+        actor=actor,
+        organisation=found.organisation_id,
+        area=code,
+        detail={
+            "grant": found.id,
+            "role": found.role,
+            "team": found.team_id,
+            "ends": f"{found.ends_at:%Y-%m-%d}",
+        },
+    )
