@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-__all__ = ["GRANTABLE", "INVESTIGATE", "TABLE", "Permission", "Role", "Rule", "Scope"]
+__all__ = ["COMMANDS", "GRANTABLE", "INVESTIGATE", "TABLE", "Permission", "Role", "Rule", "Scope", "printed"]
 
 
 class Role(StrEnum):
@@ -66,6 +66,7 @@ class Permission(StrEnum):
     RECORD_SEARCH = "record:search"
     RECORD_EXPORT = "record:export"
     RETENTION_READ = "retention:read"
+    SERVICE_OPERATE = "service:operate"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +85,7 @@ _ADMINISTRATORS = frozenset({Role.BOROUGH_ADMINISTRATOR, Role.FORCE_ADMINISTRATO
 _FORCE = frozenset({Role.FORCE_ADMINISTRATOR})
 _AUDITOR = frozenset({Role.AUDITOR})
 _OVERSEERS = frozenset({Role.AUDITOR, Role.SUPERVISOR})
+_NOBODY: frozenset[Role] = frozenset()  # of staff: only whoever may run commands on the machine
 
 TABLE: dict[Permission, Rule] = {
     Permission.ACCOUNT_MANAGE: Rule(
@@ -122,6 +124,52 @@ TABLE: dict[Permission, Rule] = {
     Permission.RETENTION_READ: Rule(
         "see what is kept and what was removed", Scope.ORGANISATION, _ADMINISTRATORS | _AUDITOR
     ),
+    Permission.SERVICE_OPERATE: Rule("run, set up and repair the service", Scope.SERVICE, _NOBODY),
+}
+
+# Commands, and what each of them does by this table. They are the operator's: whoever may run them reads the keys, and
+# so may do everything; nobody acts as a member of staff there. A command that is not named here is not served.
+_OPERATE = Permission.SERVICE_OPERATE
+COMMANDS: dict[str, Permission] = {
+    "alarms test": _OPERATE,
+    "alert draft": Permission.ALERT_DRAFT,
+    "alert send": Permission.ALERT_SEND,
+    "alert stop": Permission.DISPATCH_HOLD,
+    "audit verify": _OPERATE,
+    "brake list": _OPERATE,
+    "brake release": _OPERATE,
+    "db check": _OPERATE,
+    "db roles": _OPERATE,
+    "db upgrade": _OPERATE,
+    "demo": _OPERATE,
+    "dispatch pause": Permission.DISPATCH_HOLD,
+    "dispatch resume": Permission.DISPATCH_HOLD,
+    "dispatch stop": Permission.DISPATCH_HOLD,
+    "keys rotate": _OPERATE,
+    "keys status": _OPERATE,
+    "ledger check": Permission.DISPATCH_READ,
+    "ledger partitions": _OPERATE,
+    "london disagreements": _OPERATE,
+    "london load": _OPERATE,
+    "organisation limits": _OPERATE,
+    "preferences clear": _OPERATE,
+    "preferences set": _OPERATE,
+    "preferences show": _OPERATE,
+    "provider list": _OPERATE,
+    "provider stand-in": _OPERATE,
+    "sandbox": _OPERATE,
+    "services status": _OPERATE,
+    "services stop": _OPERATE,
+    "settings": _OPERATE,
+    "staff invite": Permission.STAFF_INVITE,
+    "staff leave": Permission.STAFF_LEAVE,
+    "staff list": Permission.STAFF_READ,
+    "team add": Permission.TEAM_MANAGE,
+    "team alter": Permission.TEAM_MANAGE,
+    "team end": Permission.TEAM_MANAGE,
+    "team list": Permission.STAFF_READ,
+    "team member": Permission.TEAM_MANAGE,
+    "ward": _OPERATE,
 }
 
 # Which roles a role may grant and take back, inside its own area; nobody grants to themselves.
@@ -131,3 +179,27 @@ GRANTABLE: dict[Role, frozenset[Role]] = {
 }
 # Roles that only a competent authority (Data Protection Act 2018, Part 3) may have: they investigate.
 INVESTIGATE = frozenset({Role.INVESTIGATOR, Role.SUPERVISOR})
+
+
+def printed() -> str:
+    """The table as Markdown, as the administrator guide has it."""
+    names = [str(role) for role in Role]
+    lines = [
+        "| permission | what | where | again a factor | " + " | ".join(names) + " |",
+        "|---|---|---|---|" + "---|" * len(names),
+    ]
+    for permission, rule in TABLE.items():
+        marks = ["yes" if role in rule.roles else "" for role in Role]
+        again = "yes" if rule.step_up else ""
+        lines.append(f"| {permission} | {rule.words} | {rule.scope} | {again} | " + " | ".join(marks) + " |")
+    lines += ["", "| who grants | which roles, inside their own area and never to themselves |", "|---|---|"]
+    for role, may in GRANTABLE.items():
+        every = "every role" if may == EVERYBODY else ", ".join(sorted(may))
+        lines.append(f"| {role} | {every} |")
+    lines += ["", "| command | does |", "|---|---|"]
+    lines += [f"| `wardlink {command}` | {permission} |" for command, permission in COMMANDS.items()]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    print(printed())  # noqa: T201

@@ -10,8 +10,10 @@ from uuid import UUID
 
 from app.db import Pt, utc_now
 from app.models.areas import Area, Postcode
+from app.models.organisations import Organisation
 from app.models.people import ContactPoint
 from app.models.staff import Staff
+from app.permissions import Role
 from app.registry import Registry
 from app.services import (
     answers,
@@ -50,6 +52,7 @@ class Populated:
     team_id: UUID
     officer_id: UUID
     officer_email: str
+    chief_id: UUID  # holds every role, everywhere
     contact_id: int
     reference: str
     draft_id: UUID
@@ -59,9 +62,9 @@ class Populated:
     typed: dict[str, dict[str, str]]
 
     def staff(self, registry: Registry) -> Staff:
-        """The officer, fresh from the database."""
+        """Whoever may open every page, fresh from the database."""
         with registry.sessions() as session:
-            return session.get_one(Staff, self.officer_id)
+            return session.get_one(Staff, self.chief_id)
 
 
 def small_town(makes: Makes) -> tuple[Area, Area, str]:
@@ -310,6 +313,7 @@ def populate(
         team_id=team.id,
         officer_id=officer.id,
         officer_email=address,
+        chief_id=_chief(makes, force).id,
         contact_id=known.id,
         place_id=place,
         reference=appeal.reference,
@@ -331,6 +335,15 @@ def populate(
             "inbox.answer": {"body": "Thank you."},
         },
     )
+
+
+def _chief(makes: Makes, force: Organisation) -> Staff:
+    """Somebody with every role there is; a competent authority, so that it may have investigators."""
+    force.competent_authority = True
+    chief = makes.officer(force, role=None)
+    for role in Role:
+        makes.role(chief, role)
+    return chief
 
 
 def _link(signer: Signer, contact: int, sending: UUID, purpose: str, expires_at: datetime | None) -> str:

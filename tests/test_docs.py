@@ -15,6 +15,7 @@ import pytest
 
 from app.audit.events import EVENTS
 from app.cli.main import main
+from app.permissions import printed
 from config.fields import PROJECT
 from config.settings import SPECS
 
@@ -63,11 +64,11 @@ def code_of(*roots: str) -> dict[Path, ast.Module]:
 
 @cache
 def texts_in_code() -> frozenset[str]:
-    """Every string constant of the service, but for the table of events itself."""
+    """Every string constant of the service, but for the tables of events and of permissions."""
     return frozenset(
         node.value
         for path, tree in code_of("app", "workers").items()
-        if path != PROJECT / "app/audit/events.py"
+        if path not in {PROJECT / "app/audit/events.py", PROJECT / "app/permissions.py"}
         for node in ast.walk(tree)
         if isinstance(node, ast.Constant) and isinstance(node.value, str)
     )
@@ -242,3 +243,10 @@ def test_python_in_the_documents_can_be_read_and_imports_what_is_there() -> None
                         assert hasattr(module, alias.name) or importlib.util.find_spec(
                             f"{node.module}.{alias.name}"
                         )
+
+
+def test_the_table_of_permissions_in_the_guide_is_the_codes_own() -> None:
+    shown = read("docs/administrator-guide.md").partition(
+        "<!-- permissions: python -m app.permissions -->\n"
+    )[2]
+    assert shown.partition("<!-- /permissions -->")[0].strip() == printed()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from importlib import metadata
 
 import click
@@ -27,6 +28,7 @@ from app.cli import (
     ward,
 )
 from app.cli.plain import PlainGroup
+from app.permissions import COMMANDS
 
 
 class Commands(PlainGroup):
@@ -36,7 +38,7 @@ class Commands(PlainGroup):
         return sorted([*super().list_commands(ctx), "demo"])
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name == "demo":
+        if cmd_name == "demo" and "demo" in COMMANDS:
             from app.cli.demo.command import demo
 
             return demo
@@ -77,3 +79,16 @@ for command in (
     ward.ward,
 ):
     main.add_command(command)
+
+
+def serve_known(group: click.Group, commands: Collection[str], *before: str) -> None:
+    """Take every command out of a group that the table of permissions does not name."""
+    for name, command in list(group.commands.items()):
+        path = (*before, name)
+        if isinstance(command, click.Group):
+            serve_known(command, commands, *path)
+        elif " ".join(path) not in commands:
+            del group.commands[name]
+
+
+serve_known(main, COMMANDS)

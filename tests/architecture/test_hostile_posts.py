@@ -74,10 +74,11 @@ class Stage:
         app = self.client.application
         with self.site.registry.sessions.begin() as session:
             officer = session.get_one(Staff, self.filled.officer_id)
+            chief = session.get_one(Staff, self.filled.chief_id)
             half = sessions.begin(session, staff=officer, half=True, now=utc_now())
             self.cookies = {
                 Guard.RESIDENT: sessions.begin(session, contact_id=self.filled.contact_id, now=utc_now()),
-                Guard.STAFF: sessions.begin(session, staff=officer, now=utc_now()),
+                Guard.STAFF: sessions.begin(session, staff=chief, now=utc_now()),
                 "sign_in.second": half,
             }
         for endpoint, paths in self.filled.paths.items():

@@ -148,7 +148,9 @@ def send(alert_id: UUID) -> Response:
     exercise = request.form.get("exercise") == "1"
     with context.transaction() as db:
         who = session.who()
-        compose.own(db, who, alert_id)
+        allowed = compose.may_write(db, who, compose.own(db, who, alert_id))
+    if not allowed:
+        return errors.page(403, "You cannot send this alert", NOT_OURS)
     try:
         with context.transaction() as db:
             sent = compose.send(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from decimal import Decimal
 from uuid import UUID
@@ -12,7 +12,6 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from app.access import Who
 from app.db import new_id, utc_now
 from app.errors import Conflict
 from app.models.areas import Area
@@ -244,7 +243,7 @@ def _reply(s: Seeded) -> None:
         )  # fmt: skip
     member = replies.staff_row(makes, s.police)
     for team in (s.team, None):
-        who = Who(member.id, s.police.id, team, "")
+        who = replace(makes.who(member), team_id=team)
         page = inbox.inbox(s.session, who, most=1)
         assert page.after is not None and page.counts == dict.fromkeys(page.counts, inbox.COUNTED)
         inbox.inbox(s.session, who, after=inbox.Cursor(utc_now(), thread), most=1)

@@ -103,7 +103,7 @@ def test_every_wrong_way_in_gets_the_same_answer_and_costs_the_same(
     with site.registry.sessions.begin() as session:
         makes = Makes(session, itertools.count(100))
         left = makes.officer(session.get_one(Organisation, officer.organisation_id), password=GOOD)
-        staff.leave(session, left.email, actor=ACTOR)
+        staff.leave(session, left.email, actor=ACTOR, now=utc_now())
     invited(site)
     compared = []
     verify = passwords.verify
@@ -245,7 +245,7 @@ def test_who_leaves_in_the_middle_of_signing_in_stays_out(site: Site, officer: S
     knock(site, officer.email, GOOD)
     page = site.client.get(CODE).text
     with site.registry.sessions.begin() as session:
-        staff.leave(session, officer.email, actor=ACTOR)
+        staff.leave(session, officer.email, actor=ACTOR, now=utc_now())
     answer = site.client.post(CODE, data={**site.fields(page), "code": code_of(officer.totp_secret)})
     assert answer.status_code in {302, 400}
     assert site.client.get("/staff").headers["Location"] == DOOR
@@ -366,7 +366,7 @@ def test_staff_who_are_active_are_not_invited_again_and_those_who_left_are(
     with pytest.raises(invitations.Conflict):
         invited(site, officer.email)
     with site.registry.sessions.begin() as session:
-        staff.leave(session, officer.email, actor=ACTOR)
+        staff.leave(session, officer.email, actor=ACTOR, now=utc_now())
     path = invited(site, officer.email)
     site.submit(path, {"step": "password", "password": GOOD})
     with site.registry.sessions() as session:

@@ -1,0 +1,233 @@
+"""Every page for staff and every command, with every role, inside and outside its area and organisation: what happens
+is what the table of permissions says, and no page shows a way to what the table denies.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import click
+import pytest
+import sqlalchemy as sa
+from flask import Flask
+from werkzeug.routing import Rule
+from werkzeug.test import TestResponse
+
+from app.cli.main import main, serve_known
+from app.db import utc_now
+from app.models.areas import Area
+from app.models.organisations import Organisation
+from app.models.staff import Staff
+from app.permissions import COMMANDS, INVESTIGATE, TABLE, Permission, Role, Scope
+from app.services import roles, sessions
+from app.web import csrf
+from app.web.guards import Guard, guard_of, permission_of
+from app.web.session import cookie_name
+from tests.architecture.test_hostile_posts import Stage, stage
+from tests.conftest import Database
+from tests.factories import Makes
+
+DENIED = frozenset({403, 404})
+PLACES = ("inside", "everywhere", "outside", "elsewhere")
+# What ends the session that looks, or the way to what comes after it.
+ENDS = frozenset({"sign_in.sign_out"})
+
+
+@dataclass
+class Person:
+    """Somebody with one role (or none) in one place, in a browser that has just shown both factors."""
+
+    name: str
+    role: Role | None
+    place: str
+    staff: Staff
+    token: str
+    seen: dict[tuple[str, str], int] = field(default_factory=dict)
+
+
+@dataclass
+class World:
+    """A site with something behind every address, and a person for each role in each place."""
+
+    stage: Stage
+    people: list[Person]
+
+    @property
+    def app(self) -> Flask:
+        return self.stage.client.application
+
+    def head(self, person: Person) -> dict[str, str]:
+        with self.app.test_request_context():
+            return {"Cookie": f"{cookie_name()}={person.token}"}
+
+    def ask(
+        self, person: Person, method: str, path: str, form: dict[str, object] | None = None
+    ) -> TestResponse:
+        """One request, of which nothing stays."""
+        head = self.head(person)
+        with self.stage.taken_back():
+            if method != "POST":
+                return self.stage.client.open(path, method=method, headers=head)
+            with self.app.test_request_context(headers=head):
+                token = csrf.token()
+            return self.stage.client.post(path, data={**(form or {}), csrf.FIELD: token}, headers=head)
+
+    @cached_property
+    def rules(self) -> list[Rule]:
+        found = (r for r in self.app.url_map.iter_rules() if guard_of(self.app, r.endpoint) is Guard.STAFF)
+        return sorted(found, key=lambda rule: rule.rule)
+
+    def paths(self, rule: Rule, method: str) -> list[str]:
+        filled = self.stage.filled
+        return (filled.paths if method == "GET" else filled.taking)[rule.endpoint]
+
+    def form(self, endpoint: str) -> dict[str, object]:
+        """What its page would send, filled in."""
+        typed: dict[str, object] = {}
+        for name, values in self.stage.shown.get(endpoint, {}).items():
+            typed[name] = values[0]
+        return typed | self.stage.filled.typed.get(endpoint, {})
+
+
+def has_thing(rule: Rule) -> bool:
+    """Whether an address names a row of somebody's."""
+    return any(
+        type(rule._converters[name]).__name__ in {"UUIDConverter", "IntegerConverter"}
+        for name in rule.arguments
+    )
+
+
+def allowed(permission: Permission, role: Role | None, place: str, *, thing: bool) -> bool:
+    """The table, read once more by other code than the gate's."""
+    rule = TABLE[permission]
+    if rule.scope is Scope.OWN:
+        return True
+    if role is None or role not in rule.roles:
+        return False
+    if not thing or place in {"inside", "everywhere"}:
+        return True
+    return place == "outside" and rule.scope in {Scope.ORGANISATION, Scope.SERVICE}
+
+
+def _people(makes: Makes, made: Stage) -> list[Person]:
+    session, filled = makes.session, made.filled
+    own = session.get_one(Staff, filled.officer_id)
+    police = session.get_one(Organisation, own.organisation_id)
+    # Investigators are of competent authorities alone.
+    police.competent_authority = True
+    elsewhere = makes.organisation("Other Police")
+    elsewhere.competent_authority = True
+    there, *_ = makes.borough()
+    other_team, far_team = makes.team(police, [there]), makes.team(elsewhere, [there])
+    here = session.scalars(sa.select(Area).where(Area.code == filled.borough)).one()
+    people = []
+    for role in (*Role, None):
+        for place in PLACES if role else ("inside",):
+            organisation = elsewhere if place == "elsewhere" else police
+            team_id = {"inside": filled.team_id, "outside": other_team.id, "elsewhere": far_team.id}.get(
+                place
+            )
+            staff = makes.officer(organisation, role=None)
+            staff.team_id = team_id
+            if role:
+                where = {"inside": roles.Place(here.id), "outside": roles.Place(there.id)}.get(
+                    place, roles.EVERYWHERE
+                )
+                makes.role(staff, role, where)
+            token = sessions.begin(session, staff=staff, now=utc_now())
+            people.append(Person(f"{role or 'nobody'} {place}", role, place, staff, token))
+    return people
+
+
+@pytest.fixture(scope="module")
+def world(database: Database) -> Iterator[World]:
+    with stage(database) as made:
+        with made.site.registry.sessions.begin() as session:
+            people = _people(Makes(session, itertools.count(10_000)), made)
+        yield World(made, people)
+
+
+def test_every_view_for_staff_names_a_permission_of_the_table_and_a_path_to_try(world: World) -> None:
+    for rule in world.rules:
+        assert permission_of(world.app, rule.endpoint) in TABLE, rule.endpoint
+        for method in sorted((rule.methods or set()) & {"GET", "POST"}):
+            assert world.paths(rule, method), (rule.endpoint, method)
+    assert len(world.rules) > 20
+
+
+def test_every_route_answers_every_role_in_every_place_as_the_table_says(world: World) -> None:
+    tried = {True: 0, False: 0}
+    for person in world.people:
+        for rule in world.rules:
+            permission = permission_of(world.app, rule.endpoint)
+            assert permission is not None
+            if rule.endpoint in ENDS:
+                continue
+            expected = allowed(permission, person.role, person.place, thing=has_thing(rule))
+            for method in sorted((rule.methods or set()) & {"GET", "POST"}):
+                for path in world.paths(rule, method):
+                    answer = world.ask(person, method, path, world.form(rule.endpoint))
+                    assert answer.status_code < 500, (person.name, method, path)
+                    assert (answer.status_code not in DENIED) is expected, (
+                        person.name, method, path, answer.status_code,
+                    )  # fmt: skip
+                    tried[expected] += 1
+    assert min(tried.values()) > 500
+
+
+def test_who_has_left_gets_nothing(world: World) -> None:
+    person = next(p for p in world.people if p.role is Role.FORCE_ADMINISTRATOR and p.place == "everywhere")
+    with world.stage.taken_back():
+        with world.stage.site.registry.sessions.begin() as session:
+            session.get_one(Staff, person.staff.id).state = "left"
+        for rule in world.rules:
+            for method in sorted((rule.methods or set()) & {"GET", "POST"}):
+                for path in world.paths(rule, method):
+                    answer = world.ask(person, method, path, {})
+                    assert answer.status_code in {302, 303, 400, 403}, (method, path, answer.status_code)
+                    assert answer.headers.get("Location", "/staff/sign-in") == "/staff/sign-in"
+
+
+def test_every_command_is_in_the_table_and_one_that_is_not_is_not_served() -> None:
+    def leaves(group: click.Group, *before: str) -> Iterator[str]:
+        with click.Context(group) as context:
+            for name in group.list_commands(context):
+                command = group.get_command(context, name)
+                if isinstance(command, click.Group):
+                    yield from leaves(command, *before, name)
+                elif command is not None:
+                    yield " ".join((*before, name))
+
+    assert set(leaves(main)) == set(COMMANDS)
+    assert set(COMMANDS.values()) <= set(TABLE)
+
+    @click.group()
+    def root() -> None: ...
+
+    @root.group()
+    def inner() -> None: ...
+
+    for name in ("known", "new"):
+        inner.add_command(click.Command(name))
+    serve_known(root, {"inner known"})
+    assert list(leaves(root)) == ["inner known"]
+
+
+def test_commands_are_the_operators_and_act_for_nobody_of_staff() -> None:
+    """No command takes somebody of staff to act as; and what only it can do, no role of staff has."""
+    assert not TABLE[Permission.SERVICE_OPERATE].roles
+
+    def options(group: click.Group) -> Iterator[click.Parameter]:
+        for command in group.commands.values():
+            if isinstance(command, click.Group):
+                yield from options(command)
+            yield from command.params
+
+    assert not [one for one in options(main) if {"--as", "--actor"} & set(one.opts)]
+
+
+def test_only_investigators_need_a_competent_authority() -> None:
+    assert {Role.INVESTIGATOR, Role.SUPERVISOR} == INVESTIGATE
