@@ -111,6 +111,12 @@ pictures: $(READY) ## take the pictures of docs/pictures anew (needs the browser
 .PHONY: test-all
 test-all: test test-slow test-browser test-chaos ## every test
 
+.PHONY: nightly
+nightly: $(READY) ## every test, 50,000 fuzzed requests, and every fault in mid-send
+	@$(MAKE) test-all
+	@FUZZ=50000 $(TEST_ENV) "$(PY)" -m pytest -q tests/architecture/test_fuzz.py
+	@$(MAKE) chaos
+
 .PHONY: lint
 lint: $(INSTALLED) ## style, types and import contracts
 	@"$(PY)" -m ruff check .

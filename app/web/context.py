@@ -12,13 +12,13 @@ from app.registry import Registry
 from config.settings import Settings
 from messaging.providers.base import is_loopback
 
-_KEY, _READING = "wardlink", "wardlink-reading"
+_KEY, READING = "wardlink", "wardlink-reading"
 
 
 def install(app: Flask, registry: Registry) -> None:
     """Give the app its registry."""
     app.extensions[_KEY] = registry
-    app.extensions[_READING] = make_sessions(registry.engine.execution_options(isolation_level="AUTOCOMMIT"))
+    app.extensions[READING] = make_sessions(registry.engine.execution_options(isolation_level="AUTOCOMMIT"))
 
 
 def registry() -> Registry:
@@ -38,7 +38,7 @@ def transaction() -> AbstractContextManager[Session]:
 
 def reading() -> AbstractContextManager[Session]:
     """A session for a page that asks one question and changes nothing: without a transaction around it."""
-    found: sessionmaker[Session] = current_app.extensions[_READING]
+    found: sessionmaker[Session] = current_app.extensions[READING]
     return found()
 
 

@@ -25,7 +25,7 @@ from app.db import utc_now
 from app.factory import create_app
 from app.models.staff import Staff
 from app.services import sessions
-from app.web import csrf
+from app.web import context, csrf
 from app.web.guards import Guard, guard_of
 from app.web.session import cookie_name
 from tests.app.web.conftest import Site, open_site
@@ -128,7 +128,9 @@ def stage(database: Database) -> Iterator[Stage]:
                 connection, join_transaction_mode="create_savepoint", expire_on_commit=False
             )
             registry = dataclasses.replace(opened.registry, sessions=inside)
-            site = Site(create_app(registry).test_client(use_cookies=False), registry)
+            app = create_app(registry)
+            app.extensions[context.READING] = inside  # what only reads must see it as well
+            site = Site(app.test_client(use_cookies=False), registry)
             with registry.sessions.begin() as session:
                 filled = populate(Makes(session), registry)
             made = Stage(site, connection, rows, filled)
