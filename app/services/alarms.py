@@ -6,6 +6,7 @@ that a broken route breaks nobody else's work.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -97,6 +98,11 @@ class Alarm:
     @property
     def about(self) -> Code:
         return CODES.get(self.code, Code(self.code, "", "See the runbook."))
+
+    def concerns(self, slug: str) -> bool:
+        """Whether the organisation of this short name may hear of it: another's limits are its own business."""
+        owner = re.match(r"limit:([^/]+)/", self.subject)
+        return owner is None or owner[1] == slug
 
 
 _RAISE = sa.text(

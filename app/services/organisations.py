@@ -59,6 +59,11 @@ def by_slug(session: Session, slug: str) -> Organisation | None:
     return session.scalar(sa.select(Organisation).where(Organisation.slug == slug))
 
 
+def slug_of(session: Session, organisation: UUID) -> str:
+    """Its short name, by which alarms name it."""
+    return session.scalars(sa.select(Organisation.slug).where(Organisation.id == organisation)).one()
+
+
 def listed(session: Session) -> list[Organisation]:
     """Every controller by name, as the privacy notice names them: there are few, and never more than this."""
     return list(

@@ -10,9 +10,10 @@ from flask import Blueprint, Response, abort, jsonify, render_template
 from app import queue
 from app.db import utc_now
 from app.permissions import Permission
-from app.services import alarm_routes, alarm_watch, alarms, sight, standing
+from app.services import alarm_routes, alarm_watch, alarms, organisations, sight, standing
 from app.services.alarm_routes import Routes
 from app.web import context, guards
+from app.web import session as browser
 from app.web.admin import runbook
 
 pages = Blueprint("status", __name__, url_prefix="/status")
@@ -57,10 +58,13 @@ def alarm(code: str) -> str:
 
 
 def _shown() -> dict[str, Any]:
+    who = browser.who()
     with context.transaction() as session:
         session.execute(_BOUND)
         seen = sight.look(session)
-        opened, over = alarms.opened(session), alarms.latest(session, 5)
+        own = organisations.slug_of(session, who.organisation_id)
+        opened = [one for one in alarms.opened(session) if one.concerns(own)]
+        over = [one for one in alarms.latest(session, 20) if one.concerns(own)][:5]
         senders = standing.senders(session)
         grown = alarm_watch.growth(session, seen.in_doubt, utc_now())
         untold = [fate for fate in alarm_routes.fates(session) if fate[1] in UNTOLD]

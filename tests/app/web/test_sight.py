@@ -289,6 +289,16 @@ def test_open_alarms_stand_there_with_what_to_do(site: Site, filled: Populated, 
     assert "Alarms that are over" in site.client.get("/status").text
 
 
+def test_another_organisations_limits_are_not_shown(site: Site, filled: Populated) -> None:
+    with site.registry.sessions.begin() as session:
+        for slug in (filled.slug, "another-force"):
+            alarms.raise_(session, "cap-near", f"limit:{slug}/day/segments", now=utc_now(), percent=95)
+    site.enter(staff=filled.staff(site.registry))
+    page = site.client.get("/status").text
+    assert f"limit:{filled.slug}/day/segments" in page
+    assert "another-force" not in page
+
+
 @pytest.mark.parametrize("code", sorted(set(alarms.CODES) - {alarms.TEST}))
 def test_the_runbook_has_a_section_for_every_alarm(code: str) -> None:
     section = runbook.sections()[code]
