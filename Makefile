@@ -86,8 +86,8 @@ chaos: $(READY) ## every fault in mid-send, on e-mail and texts, with real proce
 	  $(if $(JOBS),--jobs "$(JOBS)") $(if $(filter 1,$(RESUME)),--resume)
 
 .PHONY: test-slow
-test-slow: $(READY) ## the tests that take long and kill nothing
-	@$(PYTEST) -m "slow and not chaos and not browser"
+test-slow: $(READY) ## the tests that take long and kill nothing (SHORT=1: without the longest)
+	@$(PYTEST) -m "slow and not chaos and not browser$(if $(filter 1,$(SHORT)), and not long)"
 
 .PHONY: browser
 browser: ## find the browser that the tests look through, or install it (as root on Debian and Ubuntu)

@@ -290,6 +290,7 @@ def test_every_address_stands_hostile_posts(committed: Database) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(1_200)
 def test_every_address_stands_two_hundred_hostile_posts_with_and_without_a_token(
     committed: Database,

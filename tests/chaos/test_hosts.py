@@ -13,6 +13,7 @@ NEEDS = ("network namespaces",)
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.skipif(bool(why_not(NEEDS)), reason=why_not(NEEDS))
 def test_three_hosts_share_a_dispatch_and_nobody_hears_twice(make_scene: MakeScene, channel: Channel) -> None:
     scene = make_scene(channel, recipients=5_000, senders=25)

@@ -296,6 +296,7 @@ def _of_the_day(number: int, clock: tuple[int, int]) -> Iterator[tuple[tuple[int
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(1_200)  # it is long, and longer where others work beside it
 def test_in_a_month_nobody_gets_more_than_they_want_or_when_they_sleep_or_anything_twice(
     month: Month,

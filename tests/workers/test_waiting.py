@@ -110,6 +110,7 @@ def issue(here: World, police: UUID, ward: str, now: datetime, urgency: str = "r
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("noon", [(2027, 3, 27, 12), (2027, 10, 30, 12)], ids=["spring", "autumn"])
 def test_through_the_night_when_the_clocks_change_everybody_gets_everything_at_their_hour(
     here: World, noon: tuple[int, ...]
