@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import quote
 
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 KNOWN_BAD = (
@@ -75,3 +76,14 @@ def headers() -> st.SearchStrategy[dict[str, str]]:
         ]
     )
     return st.dictionaries(names, value, max_size=4)
+
+
+def quiet(examples: int) -> settings:
+    """The same examples in every run, and no word about how long each takes."""
+    return settings(
+        max_examples=examples,
+        deadline=None,
+        database=None,
+        derandomize=True,
+        suppress_health_check=list(HealthCheck),
+    )

@@ -14,7 +14,7 @@ import click
 import psycopg
 import pytest
 from click.testing import CliRunner
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from werkzeug.routing import Rule
 
@@ -26,14 +26,7 @@ from tests.architecture import hostile
 from tests.conftest import Database
 from tests.factories import Makes
 
-EXAMPLES = 100
-QUIET = settings(
-    max_examples=EXAMPLES,
-    deadline=None,
-    database=None,
-    derandomize=True,
-    suppress_health_check=list(HealthCheck),
-)
+MANY, FEW = 100, 25  # examples for each address and command; the many are for the slow tests
 _TABLES = "SELECT relname FROM pg_class WHERE relkind IN ('r', 'p') AND relnamespace = 'public'::regnamespace ORDER BY 1"
 
 
@@ -110,7 +103,7 @@ METHODS = st.sampled_from(
 TYPES = st.sampled_from([FORM, "application/json", "multipart/form-data; boundary=x", "text/plain", "é", ""])
 
 
-def test_every_address_of_the_site_stands_a_hundred_hostile_requests(ground: Ground) -> None:
+def walk_site(ground: Ground, examples: int) -> None:
     site = open_site(ground.database)
     before = ground.count()
     visited: Counter[str] = Counter()
@@ -120,7 +113,7 @@ def test_every_address_of_the_site_stands_a_hundred_hostile_requests(ground: Gro
         (name,) = rule.arguments or {""}
         variable = VARIABLES[name] if name else st.just("")
 
-        @QUIET
+        @hostile.quiet(examples)
         @given(variable, QUERY, METHODS, hostile.headers(), hostile.bodies(), TYPES)
         def strike(value: str, asked: str, method: str, head: dict[str, str], body: bytes, kind: str) -> None:
             start, _, rest = route.partition("<")
@@ -146,9 +139,20 @@ def test_every_address_of_the_site_stands_a_hundred_hostile_requests(ground: Gro
         for rule in rules:
             walk(rule)
         assert set(visited) == {rule.rule for rule in rules}
-        assert min(visited.values()) >= EXAMPLES
+        assert min(visited.values()) >= examples
     finally:
         site.registry.engine.dispose()
+
+
+def test_every_address_of_the_site_stands_hostile_requests(ground: Ground) -> None:
+    walk_site(ground, FEW)
+
+
+@pytest.mark.slow
+@pytest.mark.long
+@pytest.mark.timeout(1_200)
+def test_every_address_of_the_site_stands_a_hundred_hostile_requests(ground: Ground) -> None:
+    walk_site(ground, MANY)
 
 
 def test_signed_but_hostile_calls_are_kept_once_or_refused(ground: Ground) -> None:
@@ -158,7 +162,7 @@ def test_signed_but_hostile_calls_are_kept_once_or_refused(ground: Ground) -> No
         lambda form: not any("\ud800" <= c <= "\udfff" for pair in form.items() for c in "".join(pair))
     )
 
-    @QUIET
+    @hostile.quiet(MANY)
     @given(fields, hostile.bodies(), hostile.escaped())
     def strike(form: dict[str, str], body: bytes, ref: str) -> None:
         for call in (
@@ -257,7 +261,7 @@ def words_for(command: click.Command, ground: Ground) -> st.SearchStrategy[list[
     return st.one_of(anything, complete, st.tuples(complete, anything).map(lambda two: [*two[0], *two[1]]))
 
 
-def test_every_command_stands_a_hundred_hostile_lines(ground: Ground) -> None:
+def walk_commands(ground: Ground, examples: int) -> None:
     environ = environ_of(ground.database)
     tree = dict(commands(main))
     visited: Counter[str] = Counter()
@@ -267,7 +271,7 @@ def test_every_command_stands_a_hundred_hostile_lines(ground: Ground) -> None:
         ending = ENDINGS.get(path, [])
         before = ground.count()
 
-        @QUIET
+        @hostile.quiet(examples)
         @given(words_for(command, ground))
         def strike(words: list[str]) -> None:
             nonlocal before
@@ -295,4 +299,15 @@ def test_every_command_stands_a_hundred_hostile_lines(ground: Ground) -> None:
     for path, command in tree.items():
         walk(path, command)
     assert set(visited) == set(tree)
-    assert min(visited.values()) >= EXAMPLES
+    assert min(visited.values()) >= examples
+
+
+def test_every_command_stands_hostile_lines(ground: Ground) -> None:
+    walk_commands(ground, FEW)
+
+
+@pytest.mark.slow
+@pytest.mark.long
+@pytest.mark.timeout(1_200)
+def test_every_command_stands_a_hundred_hostile_lines(ground: Ground) -> None:
+    walk_commands(ground, MANY)

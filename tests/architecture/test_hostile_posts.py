@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import pytest
 import sqlalchemy as sa
 from flask.testing import FlaskClient
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy.orm import sessionmaker
 from werkzeug.routing import Rule
@@ -163,17 +163,6 @@ def heads() -> st.SearchStrategy[dict[str, str]]:
     return st.one_of(st.just({}), st.just({}), st.just({}), own)
 
 
-def quiet(examples: int) -> settings:
-    """The same examples in every run, and no word about how long each takes."""
-    return settings(
-        max_examples=examples,
-        deadline=None,
-        database=None,
-        derandomize=True,
-        suppress_health_check=list(HealthCheck),
-    )
-
-
 # The walk ----------------------------------------------------------------------------------------
 def post_rules(site: Site) -> list[Rule]:
     rules = site.client.application.url_map.iter_rules()
@@ -213,7 +202,7 @@ def walk(stage: Stage, rule: Rule, examples: int) -> Counter[str]:
     for kind, token in (("with", stage.token(rule.endpoint)), ("without", None)):
         struck = functools.partial(strike, kind)
 
-        @quiet(examples)
+        @hostile.quiet(examples)
         @given(paths(rule, good), bodies(shown, token), heads())
         def one(path: str, body: Body, head: dict[str, str]) -> None:
             struck(path, body, head)  # noqa: B023  called within this turn of the loop
@@ -236,7 +225,7 @@ def signed_calls(stage: Stage, endpoint: str, examples: int) -> Counter[str]:
     visited: Counter[str] = Counter()
     text = hostile.text().filter(lambda t: not any("\ud800" <= c <= "\udfff" for c in t))
 
-    @quiet(examples)
+    @hostile.quiet(examples)
     @given(st.dictionaries(text, text, max_size=6), st.one_of(hostile.bodies(), st.just(b"[" * HUGE)))
     def strike(form: dict[str, str], body: bytes) -> None:
         with stage.taken_back():
