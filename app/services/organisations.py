@@ -131,6 +131,11 @@ def senders_of(session: Session, organisation_id: UUID) -> list[Sender]:
     )
 
 
+def own(session: Session, who: Who) -> Organisation:
+    """One's own organisation."""
+    return session.get_one(Organisation, who.organisation_id)
+
+
 def by_slug(session: Session, slug: str) -> Organisation | None:
     return session.scalar(sa.select(Organisation).where(Organisation.slug == slug))
 

@@ -132,9 +132,14 @@ def by_email(session: Session, who: Who, typed: str) -> UUID:
     return found.id
 
 
+def row(session: Session, who: Who, staff_id: UUID) -> Staff:
+    """Somebody of one's organisation, for a service; Missing otherwise."""
+    return access.row(session, who, Permission.STAFF_READ, Staff, staff_id)
+
+
 def person(session: Session, who: Who, staff_id: UUID, *, now: datetime) -> Person:
     """One person of one's organisation; Missing otherwise."""
-    found = access.row(session, who, Permission.STAFF_READ, Staff, staff_id)
+    found = row(session, who, staff_id)
     (line,) = _lines(session, [found.id], now)
     count = sa.select(sa.func.count()).where(
         WebSession.staff_id == found.id, WebSession.half.is_(False), WebSession.expires_at > now

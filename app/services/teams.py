@@ -200,7 +200,7 @@ def for_administrator(session: Session, by: Who, *, after: str = "", most: int =
             Team.controller_id == by.organisation_id,
             Team.ended_at.is_(None),
             Team.name > after,
-            ~sa.text(_OUTSIDE).bindparams(**access.reach(by, Permission.TEAM_MANAGE).values),
+            sa.text(_INSIDE).bindparams(**access.reach(by, Permission.TEAM_MANAGE).values),
         )
         .order_by(Team.name)
         .limit(most)
@@ -208,12 +208,20 @@ def for_administrator(session: Session, by: Who, *, after: str = "", most: int =
     return list(session.scalars(query)) if access.may(by, Permission.TEAM_MANAGE) else []
 
 
-_OUTSIDE = f"""
-    EXISTS (
+_INSIDE = f"""
+    NOT EXISTS (
         WITH RECURSIVE {access.MINE}
         SELECT 1 FROM team_areas t WHERE t.team_id = teams.id AND t.area_id NOT IN (SELECT id FROM mine)
     )
 """
+
+
+def own(session: Session, by: Who, team_id: UUID) -> Team:
+    """A team that somebody may change; Missing otherwise, and for one that has ended."""
+    found = access.row(session, by, Permission.TEAM_MANAGE, Team, team_id)
+    if found.ended_at is not None:
+        raise Missing("There is no such team.")
+    return found
 
 
 def codes_of(session: Session, team_id: UUID) -> list[str]:
