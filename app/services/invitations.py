@@ -76,6 +76,8 @@ def invite(
         raise Missing("There is no organisation with this short name.")
     if not name.strip() or len(name) > LONGEST_NAME or not name.isprintable():
         raise Invalid("name", f"The name must have 1 to {LONGEST_NAME} characters.")
+    if by is not None and unit is not None and not granting.may_place(session, by, unit.id):
+        raise Missing("The organisation has no team of this name.")
     address, synthetic = _reachable(email, fictional)
     found = staff.by_address(session, address)
     if found is None:
@@ -83,8 +85,6 @@ def invite(
         session.add(found)
     else:
         _free(session, found, controller, by, now)
-    if by is not None and unit is not None and not granting.may_place(session, by, unit.id):
-        raise Missing("The organisation has no team of this name.")
     found.organisation_id, found.team_id = controller.id, unit.id if unit else None
     found.email, found.name, found.state = address.as_sent, name.strip(), "invited"
     found.password_hash = found.totp_secret = found.totp_step = None
