@@ -75,16 +75,16 @@ class _Person:
     email: str
 
 
-def tell(session: Session, *, public_url: str, now: datetime, most: int = MOST) -> int:
+def tell(session: Session, *, public_url: str, now: datetime, most: int | None = None) -> int:
     """Tell of up to ``most`` roles and agreements; how many. Again, in another transaction, while it returns any."""
     session.execute(_FORGET, {"before": now - KEPT})
     told = 0
     for days in DAYS:
-        if due := list(session.scalars(_ROLES, {"days": days, "now": now, "most": most})):
+        if due := list(session.scalars(_ROLES, {"days": days, "now": now, "most": most or MOST})):
             told += len(due)
             _tell_roles(session, due, public_url, now)
     for days in REVIEW_DAYS:
-        if due := list(session.scalars(_AGREEMENTS, {"days": days, "now": now, "most": most})):
+        if due := list(session.scalars(_AGREEMENTS, {"days": days, "now": now, "most": most or MOST})):
             told += len(due)
             _tell_agreements(session, due, public_url, now)
     return told
@@ -216,7 +216,7 @@ def _people(session: Session, ids: set[UUID]) -> dict[UUID, _Person]:
 
 def _names(session: Session, ids: set[UUID]) -> dict[UUID, str]:
     rows = session.execute(sa.select(Organisation.id, Organisation.name).where(Organisation.id.in_(ids)))
-    return dict(rows.tuples())
+    return dict(rows.all())
 
 
 def _post(

@@ -323,7 +323,7 @@ def _random_acts(world: World, session: Session, makes: Makes, data: st.DataObje
     people = [actor]
     for _ in range(2):
         person = makes.officer(world.police, data.draw(some_team), role=None)
-        for role in data.draw(st.lists(st.sampled_from(list(Role)), max_size=2)):
+        for role in data.draw(st.lists(st.sampled_from(list(Role)), min_size=1, max_size=3)):
             makes.role(person, role, data.draw(places))
         people.append(person)
     own = world.who(actor).held
