@@ -16,7 +16,10 @@ _EARLIEST, _LATEST = 1900, 2200
 
 
 class Pick(One):
-    """One of many, from a list. ``groups``: heading → (value, text); without a heading the first."""
+    """One of many, from a list. ``groups``: heading → (value, text); without a heading the first.
+
+    Nothing is chosen until somebody chooses: what stands first would be given by haste.
+    """
 
     groups: Mapping[str, Iterable[tuple[str, str]]] = {}
 

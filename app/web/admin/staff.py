@@ -114,7 +114,7 @@ def find() -> AnyResponse:
 def invite() -> AnyResponse:
     """Somebody new, or who has left: with one role, in one place, for a term."""
     usual = terms.today(utc_now() + roles.USUAL_TERM - timedelta(days=1))
-    form = Invite(ends_on=usual, team=NO_TEAM[0])
+    form = Invite(ends_on=usual)
     with context.transaction() as db:
         who = session.who()
         offer_roles(form.role, who)
