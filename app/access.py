@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from app.errors import Missing
-from app.models.access import RoleGrant
+from app.models.access import Agreement, RoleGrant
 from app.models.alerts import Alert
 from app.models.ledger import Dispatch
 from app.models.organisations import Organisation
@@ -43,7 +43,7 @@ __all__ = [
 
 # How long a factor counts as just shown.
 FRESH = timedelta(minutes=10)
-Row = TypeVar("Row", Alert, Dispatch, Reply, Staff, Team)
+Row = TypeVar("Row", Agreement, Alert, Dispatch, Reply, RoleGrant, Staff, Team)
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +195,10 @@ def row(
 
 def may_on(session: Session, who: Who, permission: Permission, thing: Row) -> bool:
     """Whether somebody may do this to this."""
-    organisation = thing.organisation_id if isinstance(thing, Staff) else thing.controller_id
+    if isinstance(thing, Agreement | RoleGrant | Staff):
+        organisation = thing.organisation_id
+    else:
+        organisation = thing.controller_id
     if organisation != who.organisation_id or not may(who, permission):
         return False
     match TABLE[permission].scope:

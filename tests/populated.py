@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from urllib.parse import quote, urlencode
 from uuid import UUID
 
@@ -16,6 +16,7 @@ from app.models.staff import Staff
 from app.permissions import Role
 from app.registry import Registry
 from app.services import (
+    agreements,
     answers,
     consent,
     dispatch,
@@ -25,6 +26,7 @@ from app.services import (
     people,
     receiving,
     replies,
+    roles,
     subscriptions,
     teams,
 )
@@ -228,6 +230,24 @@ def populate(
         site=site,
     )
     invitations.choose(session, half, passwords.make(PASSWORD), now=now)
+    makes.role(officer, Role.FORCE_ADMINISTRATOR)
+    colleague, other_team = makes.officer(force, team), makes.team(force, [ward], name="Team of nobody")
+    (held,) = roles.of_staff(session, colleague.id, now=now)
+    awaited = makes.officer(force, team)
+    awaited.state = "invited"
+    paper = agreements.add(
+        session,
+        force.id,
+        kind="sharing",
+        title="Data sharing with the council",
+        reference="DSA-7",
+        signed_on=date(2025, 1, 6),
+        review_on=now.date() + timedelta(days=20),
+        by=None,
+        actor=ACTOR,
+        today=now.date(),
+    )
+    theirs = f"/staff/people/{colleague.id}"
     (place,) = (one.place for one in subscriptions.mine(session, known.id))
     reach = {
         "ward.home": ["/"],
@@ -282,6 +302,25 @@ def populate(
         "progress.resume": [f"/staff/dispatches/{paused}/resume"],
         "inbox.replies": [f"/staff/inbox{query}" for query in ("", "?state=answered", "?state=closed")],
         "inbox.reply": [f"/staff/inbox/{one}" for one in talks],
+        "people.people": ["/staff/people", "/staff/people?role=officer&state=active&soon=1"],
+        "people.invite": ["/staff/people/invite"],
+        "people.person": [theirs, f"/staff/people/{officer.id}"],
+        "people.invite_again": [f"/staff/people/{awaited.id}/invite-again"],
+        "people.team": [f"{theirs}/team"],
+        "people.sign_out": [f"{theirs}/sign-out"],
+        "people.leave": [f"{theirs}/leave"],
+        "roles.grant": [f"{theirs}/roles/grant"],
+        "roles.renew": [f"{theirs}/roles/{held.id}/end"],
+        "roles.take": [f"{theirs}/roles/{held.id}/take"],
+        "teams.listed": ["/staff/teams"],
+        "teams.new": ["/staff/teams/new"],
+        "teams.team": [f"/staff/teams/{team.id}"],
+        "teams.alter": [f"/staff/teams/{team.id}/edit"],
+        "teams.end": [f"/staff/teams/{other_team.id}/end"],
+        "organisation.organisation": ["/staff/organisation"],
+        "organisation.alter": ["/staff/organisation/edit"],
+        "organisation.add": ["/staff/organisation/agreements/new"],
+        "organisation.change": [f"/staff/organisation/agreements/{paper.id}"],
         "health.live": ["/health/live"],
         "health.ready": ["/health/ready"],
         "metrics.metrics": ["/metrics"],
@@ -300,6 +339,10 @@ def populate(
         "inbox.answer": [f"/staff/inbox/{talks[0]}/answer"],
         "inbox.close": [f"/staff/inbox/{talks[0]}/close"],
         "inbox.reopen": [f"/staff/inbox/{talks[2]}/reopen"],
+        "people.find": ["/staff/people/find"],
+        "teams.add_member": [f"/staff/teams/{team.id}/members"],
+        "teams.remove_member": [f"/staff/teams/{team.id}/members/remove"],
+        "organisation.end": [f"/staff/organisation/agreements/{paper.id}/end"],
         "twilio.status": ["/hooks/twilio/status?ref=x"],
         "twilio.inbound": ["/hooks/twilio/inbound"],
         "sendgrid.events": ["/hooks/sendgrid/events"],
@@ -333,6 +376,16 @@ def populate(
             "progress.stop": {"why": "It is over."},
             "progress.pause": {"why": "Wait for the new picture."},
             "inbox.answer": {"body": "Thank you."},
+            "people.find": {"email": address},
+            "people.invite": {"name": "PC New", "email": f"new-{force.slug}@police.example"},
+            "teams.new": {"name": "A new team", "areas": ward.code},
+            "teams.add_member": {"role": "PCSO"},
+            "organisation.add": {
+                "title": "Terms",
+                "signed_on-day": "1",
+                "signed_on-month": "2",
+                "signed_on-year": "2026",
+            },
         },
     )
 

@@ -1,4 +1,4 @@
-"""The job behind the hourly ring: partitions made ahead, and what has had its time deleted."""
+"""The job behind the hourly ring: partitions made ahead, ends told of, and what has had its time deleted."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from app import queue
 from app.db import utc_now
-from app.services import retention
+from app.services import reminders, retention
 from app.services.ledger import months
 from workers import runtime
 
@@ -28,7 +28,9 @@ def keep_house() -> int:
 
 def _keep_house() -> int:
     _months()
-    return sum(_purge(table, purge) for table, purge in retention.PURGES)
+    gone = sum(_purge(table, purge) for table, purge in retention.PURGES)
+    _remind()
+    return gone
 
 
 def _months() -> None:
@@ -47,6 +49,17 @@ def _months() -> None:
         with sessions.begin() as session:
             if months.forget(session) < months.MOST:
                 return
+
+
+def _remind() -> None:
+    """Tell of roles that end and agreements that are due, until everybody has been told."""
+    url = runtime.registry().settings.public_url
+    while True:
+        with runtime.registry().sessions.begin() as session:
+            told = reminders.tell(session, public_url=url, now=utc_now())
+        if not told:
+            return
+        log.info("reminded", count=told)
 
 
 def _unless_busy(what: str, act: Callable[[Session], int]) -> int:

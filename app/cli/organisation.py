@@ -1,4 +1,4 @@
-"""``wardlink organisation …``: what an organisation may send and spend."""
+"""``wardlink organisation …``: what it is, what it may send and spend, what it agreed to, and its end."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Any
 
 import click
 
-from app.cli import opened
-from app.cli.plain import WORD
+from app.cli import agreement, opened
+from app.cli.plain import TEXT, WORD
 from app.db import utc_now
 from app.errors import Missing
 from app.models.limits import MEASURES, PERIODS
-from app.services import organisations
+from app.services import organisation_end, organisations
 from app.services.budgets import allowances
 from app.services.budgets.allowances import amount
 
@@ -37,7 +37,7 @@ class Most(click.ParamType[int | str]):
 
 @click.group()
 def organisation() -> None:
-    """Organisations: what they may send and spend."""
+    """Organisations: what they are, what they may send and spend, and their end."""
 
 
 def _options(command: click.Command) -> click.Command:
@@ -82,3 +82,67 @@ def limits(slug: str, **asked: int | str | None) -> None:
         click.echo(
             f"{amount(one.measure, one.most)} a {one.period}: {used} taken {allowances.when(one)}{over}"
         )
+
+
+@organisation.command()
+@click.argument("slug", type=WORD)
+@click.option("--name", type=WORD, help="As residents read it in every message.")
+@click.option(
+    "--legal-basis", type=TEXT, help="On what basis it writes to people; the privacy page shows it."
+)
+@click.option("--kind", type=click.Choice(organisations.KINDS))
+@click.option(
+    "--competent/--not-competent",
+    "competent",
+    default=None,
+    help="Whether Part 3 of the Data Protection Act 2018 applies. If it no longer does, nobody investigates any more.",
+)
+def alter(
+    slug: str, name: str | None, legal_basis: str | None, kind: str | None, competent: bool | None
+) -> None:
+    """Change what is given of the organisation SLUG."""
+    with opened.registry() as registry, registry.sessions.begin() as session:
+        found = organisations.by_slug(session, slug)
+        if found is None:
+            raise Missing("There is no organisation with this short name.")
+        organisations.alter(
+            session,
+            found.id,
+            by=None,
+            name=name,
+            legal_basis=legal_basis,
+            kind=kind,
+            competent_authority=competent,
+            actor=opened.OPERATOR,
+            now=utc_now(),
+        )
+    click.echo("changed")
+
+
+@organisation.command()
+@click.argument("slug", type=WORD)
+@click.option("--why", type=TEXT, required=True, help="For the record.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def end(slug: str, why: str, yes: bool) -> None:
+    """End the organisation SLUG: its staff are cut off, its people's consents end, nothing is sent any more.
+
+    It cannot be undone. Refused while a dispatch of it runs. Run it again if it was interrupted.
+    """
+    if not yes:
+        click.confirm(f"End {slug} for good?", abort=True)
+    with opened.registry() as registry:
+        with registry.sessions.begin() as session:
+            found, ended = organisation_end.end(session, slug, why=why, actor=opened.OPERATOR, now=utc_now())
+        click.echo(f"{ended.staff:,} staff, {ended.roles:,} roles and {ended.teams:,} teams ended.")
+        total = 0
+        while True:
+            with registry.sessions.begin() as session:
+                gone = organisation_end.withdraw(session, found, actor=opened.OPERATOR, now=utc_now())
+            total += gone
+            if gone < organisation_end.MOST:
+                break
+            click.echo(f"{total:,} consents ended so far")
+    click.echo(f"{total:,} consents ended.")
+
+
+organisation.add_command(agreement.agreement)

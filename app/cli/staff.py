@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from uuid import UUID
 
 import click
 
-from app.cli import opened
+from app.cli import opened, role
 from app.cli.plain import WORD
 from app.db import utc_now
 from app.errors import Missing
-from app.services import invitations, organisations
+from app.permissions import Role
+from app.services import grant_places, invitations, organisations
 from app.services import staff as people_of
 from messaging.providers.base import is_loopback
 
@@ -24,9 +26,23 @@ def staff() -> None:
 @click.option("--organisation", type=WORD, required=True, help="Its short name.")
 @click.option("--email", type=WORD, required=True, help="Where the invitation goes; they sign in with it.")
 @click.option("--name", type=WORD, required=True)
-@click.option("--team", type=WORD, help="Name of their team; without one they write to all areas.")
-def invite(organisation: str, email: str, name: str, team: str | None) -> None:
-    """Invite somebody, and print the link that is also on its way to them by e-mail."""
+@click.option("--team", type=WORD, help="Name of their team; without one they read the replies of all.")
+@click.option("--role", "wanted", type=role.ROLE, default=str(Role.OFFICER), show_default=True)
+@click.option("--area", type=WORD, help="Code of the area that they have it on; else where their team works.")
+@click.option("--until", "last", type=role.DAY, help="Last day of the role; without it, a year from now.")
+def invite(
+    organisation: str,
+    email: str,
+    name: str,
+    team: str | None,
+    wanted: str,
+    area: str | None,
+    last: datetime | None,
+) -> None:
+    """Invite somebody, and print the link that is also on its way to them by e-mail.
+
+    Without a team and an area the role holds everywhere.
+    """
     with opened.registry() as registry:
         settings = registry.settings
         with registry.sessions.begin() as session:
@@ -36,6 +52,9 @@ def invite(organisation: str, email: str, name: str, team: str | None) -> None:
                 email=email,
                 name=name,
                 team=team,
+                role=Role(wanted),
+                place=grant_places.on_area(session, area) if area else None,
+                ends_at=role.until(last),
                 public_url=settings.public_url,
                 fictional=is_loopback(settings.twilio_base_url) and is_loopback(settings.sendgrid_base_url),
                 actor=opened.OPERATOR,

@@ -12,8 +12,8 @@ from sqlalchemy.orm import Session
 from app.cli import opened
 from app.cli.plain import TEXT, WORD
 from app.errors import Missing
-from app.services import organisations, teams
-from app.services.teams import TeamView
+from app.services import organisations, team_entries, teams
+from app.services.team_entries import TeamView
 
 
 @click.group()
@@ -139,7 +139,7 @@ def listing(organisation: str) -> None:
     """Print an organisation's teams, their members and how to reach them."""
     count, after = 0, ""
     with _acting(organisation) as (session, controller):
-        while page := teams.of_organisation(session, controller, after=after):
+        while page := team_entries.of_organisation(session, controller, after=after):
             for one in page:
                 _show(one)
             count, after = count + len(page), page[-1].name

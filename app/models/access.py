@@ -21,7 +21,7 @@ class RoleGrant(Base):
     __tablename__ = "role_grants"
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
-    staff_id: Mapped[UUID] = mapped_column(sa.ForeignKey("staff.id", ondelete="CASCADE"))
+    staff_id: Mapped[UUID] = mapped_column(sa.ForeignKey("staff.id", ondelete="CASCADE"), index=True)
     organisation_id: Mapped[UUID] = mapped_column(sa.ForeignKey("organisations.id"), index=True)
     role: Mapped[str]
     area_id: Mapped[int | None] = mapped_column(sa.ForeignKey("areas.id"), index=True)
@@ -49,6 +49,14 @@ class RoleGrant(Base):
             postgresql_nulls_not_distinct=True,
             postgresql_where=sa.text("taken_at IS NULL"),
         ),
+        sa.Index("ix_role_grants_ends", "ends_at", postgresql_where=sa.text("taken_at IS NULL")),
+        sa.Index(
+            "ix_role_grants_holders",
+            "organisation_id",
+            "role",
+            "staff_id",
+            postgresql_where=sa.text("taken_at IS NULL"),
+        ),
     )
 
 
@@ -71,3 +79,20 @@ class Agreement(Base):
         sa.CheckConstraint("kind IN ('sharing', 'dpia', 'terms', 'processor')", name="kind"),
         sa.CheckConstraint("review_on > signed_on", name="review"),
     )
+
+
+class Reminder(Base):
+    """That somebody was told, so many days before, that a role ends or an agreement is due for review.
+
+    A new end is told of anew. Only ids: no foreign key, for it may point to either.
+    """
+
+    __tablename__ = "reminders"
+
+    kind: Mapped[str] = mapped_column(primary_key=True)
+    subject_id: Mapped[UUID] = mapped_column(primary_key=True)
+    ends_at: Mapped[datetime] = mapped_column(primary_key=True, index=True)
+    days: Mapped[int] = mapped_column(sa.SmallInteger, primary_key=True)
+    told_at: Mapped[datetime] = mapped_column(server_default=sa.func.now())
+
+    __table_args__ = (sa.CheckConstraint("kind IN ('role', 'agreement')", name="kind"),)

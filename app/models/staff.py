@@ -30,6 +30,7 @@ class Staff(Base):
     state: Mapped[str] = mapped_column(server_default="invited")
     created_at: Mapped[datetime] = mapped_column(server_default=sa.func.now())
     enrolled_at: Mapped[datetime | None]
+    signed_in_at: Mapped[datetime | None]  # the last time, kept when the session is gone
     oidc_issuer: Mapped[str | None]
     oidc_subject: Mapped[str | None]
 

@@ -20,7 +20,7 @@ from app.db import new_id, utc_now
 from app.errors import Conflict, Invalid, Missing
 from app.models.alerts import Alert
 from app.models.ledger import BULK_LANE, URGENT_LANE, Dispatch, DispatchContent
-from app.models.organisations import Sender, SenderController
+from app.models.organisations import Organisation, Sender, SenderController
 from app.services import audience, freeze, pausing, published, rendering
 from app.services.budgets import reserving
 from app.services.budgets.allowances import USUAL_PRICES, Prices
@@ -56,8 +56,8 @@ def send(
 ) -> Frozen:
     """Freeze one dispatch of an alert and ring for it after the commit.
 
-    Raises Missing, Invalid (unknown area, no sender) or Conflict (the frozen batches do not add up, or they are more
-    than the organisation may send or spend).
+    Raises Missing, Invalid (unknown area, no sender) or Conflict (the frozen batches do not add up, they are more than
+    the organisation may send or spend, or it has ended).
     """
     now = now or utc_now()
     if not 8 <= len(token) <= 100 or not token.isprintable():
@@ -94,6 +94,9 @@ def send(
     )
     session.add(dispatch)
     session.flush()
+    # Its row holds the organisation's: whoever ends that comes before this, or waits for it.
+    if session.scalar(sa.select(Organisation.ended_at).where(Organisation.id == alert.controller_id)):
+        raise Conflict("This organisation has ended: nothing is sent.")
     segments = _render(session, alert, dispatch, senders, public_url)
     session.flush()
     counted = freeze.freeze(

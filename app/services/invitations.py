@@ -11,15 +11,15 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from app import crypto
+from app import access, crypto
 from app.access import Who
 from app.audit import record as audit
 from app.errors import Conflict, Invalid, Missing
 from app.models.organisations import Organisation
 from app.models.staff import Staff, StaffInvitation
 from app.models.teams import Team
-from app.permissions import Role
-from app.services import people, post, roles, second_factor, sessions, staff, teams
+from app.permissions import Permission, Role
+from app.services import granting, people, post, roles, second_factor, sessions, staff, teams
 from messaging.notices import notice
 from messaging.types import Channel
 
@@ -51,10 +51,10 @@ class Opened:
 def invite(
     session: Session,
     *,
-    organisation: str,
+    organisation: str | UUID,
     email: str,
     name: str,
-    team: str | None = None,
+    team: str | UUID | None = None,
     role: Role = Role.OFFICER,
     place: roles.Place | None = None,
     ends_at: datetime | None = None,
@@ -66,25 +66,25 @@ def invite(
 ) -> Sent:
     """Invite somebody, or invite them again; earlier invitations of theirs open nothing any more.
 
-    ``organisation`` is a short name, ``team`` a name. They get one ``role``, on the areas of their team (without a
-    team: everywhere) unless a ``place`` is given, and keep none that they had before. ``by``: who invites; None: the
-    operator. ``fictional`` admits addresses that no network can reach. Raises Invalid, Missing, or Conflict when they
-    are staff already.
+    ``organisation`` is a short name or an id, and so is ``team``. They get one ``role``, on the areas of their team
+    (without a team: everywhere) unless a ``place`` is given, and keep none that they had before. ``by``: who invites;
+    None: the operator. ``fictional`` admits addresses that no network can reach. Raises Invalid, Missing, or Conflict
+    when they are staff already.
     """
     controller, unit = _where(session, organisation, team)
     if by is not None and by.organisation_id != controller.id:
         raise Missing("There is no organisation with this short name.")
     if not name.strip() or len(name) > LONGEST_NAME or not name.isprintable():
         raise Invalid("name", f"The name must have 1 to {LONGEST_NAME} characters.")
+    if by is not None and unit is not None and not granting.may_place(session, by, unit.id):
+        raise Missing("The organisation has no team of this name.")
     address, synthetic = _reachable(email, fictional)
     found = staff.by_address(session, address)
     if found is None:
         found = Staff(digest=staff.digest(address), digest_key=crypto.keyring().index_id)
         session.add(found)
-    elif found.state == "active":
-        raise Conflict("They are staff already. To let them choose a new password, let them leave first.")
-    elif found.organisation_id != controller.id:
-        raise Conflict("This e-mail address belongs to staff of another organisation.")
+    else:
+        _free(session, found, controller, by, now)
     found.organisation_id, found.team_id = controller.id, unit.id if unit else None
     found.email, found.name, found.state = address.as_sent, name.strip(), "invited"
     found.password_hash = found.totp_secret = found.totp_step = None
@@ -92,6 +92,59 @@ def invite(
     roles.take_all(session, found.id, actor=actor, now=now)
     place = place or roles.Place(team_id=found.team_id)
     roles.grant(session, found, role, place, by=by, actor=actor, now=now, ends_at=ends_at)
+    return _send(session, found, controller, public_url, synthetic=synthetic, actor=actor, now=now)
+
+
+def again(
+    session: Session,
+    by: Who,
+    staff_id: UUID,
+    *,
+    public_url: str,
+    fictional: bool = False,
+    actor: audit.Actor,
+    now: datetime,
+) -> Sent:
+    """Send somebody who has not come yet a new invitation, with the roles that they were given.
+
+    Missing for whoever may not let go of them, Conflict for somebody who is staff already or has left.
+    """
+    found = access.row(session, by, Permission.STAFF_READ, Staff, staff_id, lock=True)
+    if not granting.may_let_go(session, by, found, now=now):
+        raise Missing("There is no such person.")
+    if found.state != "invited":
+        raise Conflict("They are not invited: they are staff already, or have left.")
+    _, synthetic = _reachable(found.email, fictional)
+    found.password_hash = found.totp_secret = found.totp_step = None
+    controller = session.get_one(Organisation, found.organisation_id)
+    return _send(session, found, controller, public_url, synthetic=synthetic, actor=actor, now=now)
+
+
+def _free(session: Session, found: Staff, controller: Organisation, by: Who | None, now: datetime) -> None:
+    """Conflict when somebody with this address cannot be invited here."""
+    if found.organisation_id != controller.id:
+        # An administrator learns no more than that it cannot be.
+        said = "This e-mail address belongs to staff of another organisation."
+        raise Conflict(
+            said if by is None else "This address cannot be invited. Ask whoever runs the service."
+        )
+    if found.state == "active":
+        raise Conflict("They are staff already. To let them choose a new password, let them leave first.")
+    if by is not None and found.state == "invited" and not granting.may_let_go(session, by, found, now=now):
+        raise Conflict("They are invited already, with roles that you cannot take back.")
+
+
+def _send(
+    session: Session,
+    found: Staff,
+    controller: Organisation,
+    public_url: str,
+    *,
+    synthetic: bool,
+    actor: audit.Actor,
+    now: datetime,
+) -> Sent:
+    """The one invitation that opens anything from now on."""
     session.execute(sa.delete(StaffInvitation).where(StaffInvitation.staff_id == found.id))
     token = secrets.token_urlsafe(32)
     session.add(
@@ -102,11 +155,11 @@ def invite(
     post.queue_email(
         session,
         kind="invitation",
-        address=address.as_sent,
+        address=found.email,
         content=notice(
             f"Your invitation to write alerts for {controller.name}",
             [
-                f"Hello {name.strip()},",
+                f"Hello {found.name},",
                 f"{controller.name} invites you to write alerts on Wardlink.",
                 "You choose a password, and connect an app on your phone that shows codes. It takes five minutes.",
             ],
@@ -128,7 +181,7 @@ def invite(
         subject=f"staff:{found.id}",
         actor=actor,
         organisation=controller.id,
-        detail={"team": unit.id if unit else None},
+        detail={"team": found.team_id},
     )
     return Sent(found.id, url, now + LIFETIME)
 
@@ -180,13 +233,23 @@ def finish(session: Session, token: str, code: str, *, origin: str, now: datetim
     return sessions.begin(session, staff=found, now=now)
 
 
-def _where(session: Session, organisation: str, team: str | None) -> tuple[Organisation, Team | None]:
-    controller = session.scalar(sa.select(Organisation).where(Organisation.slug == organisation))
+def _where(
+    session: Session, organisation: str | UUID, team: str | UUID | None
+) -> tuple[Organisation, Team | None]:
+    which = Organisation.id if isinstance(organisation, UUID) else Organisation.slug
+    controller = session.scalar(
+        sa.select(Organisation).where(which == organisation, Organisation.ended_at.is_(None))
+    )
     if controller is None:
         raise Missing("There is no organisation with this short name.")
     if team is None:
         return controller, None
-    return controller, teams.by_name(session, controller.id, team)
+    if isinstance(team, str):
+        return controller, teams.by_name(session, controller.id, team)
+    unit = session.get(Team, team)
+    if unit is None or unit.controller_id != controller.id or unit.ended_at is not None:
+        raise Missing("The organisation has no such team.")
+    return controller, unit
 
 
 def _reachable(email: str, fictional: bool) -> tuple[people.Address, bool]:

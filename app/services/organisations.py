@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from datetime import datetime
 from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from app import access
+from app.access import Who
 from app.audit import record as audit
 from app.errors import Conflict, Invalid, Missing
 from app.models.organisations import Organisation, Sender, SenderController, SenderPace
+from app.permissions import INVESTIGATE, Permission
+from app.services import roles
 from messaging.types import Channel
 
 MOST_LISTED = 500
@@ -34,12 +39,7 @@ def create(
     """A new controller. Raises Invalid, or Conflict when the short name is taken."""
     if not _SLUG.fullmatch(slug):
         raise Invalid("slug", "The short name has 2 to 60 lower-case letters, digits and hyphens.")
-    if not name.strip() or len(name) > 200 or not name.isprintable():
-        raise Invalid("name", "The name must have 1 to 200 characters.")
-    if kind not in KINDS:
-        raise Invalid("kind", f"Choose one of: {', '.join(KINDS)}.")
-    if not legal_basis.strip() or len(legal_basis) > 500 or not legal_basis.isprintable():
-        raise Invalid("legal_basis", "Say in up to 500 characters on what legal basis it writes to people.")
+    _check(name, kind, legal_basis)
     if by_slug(session, slug) is not None:
         raise Conflict("There is an organisation with this short name already.")
     organisation = Organisation(
@@ -55,6 +55,87 @@ def create(
     return organisation
 
 
+def alter(
+    session: Session,
+    organisation_id: UUID,
+    *,
+    by: Who | None,
+    actor: audit.Actor,
+    name: str | None = None,
+    legal_basis: str | None = None,
+    kind: str | None = None,
+    competent_authority: bool | None = None,
+    now: datetime,
+) -> Organisation:
+    """Change what is given. What kind it is, and whether Part 3 of the Act applies to it, only the operator says
+    (``by`` is None). Missing for another's organisation; Invalid.
+
+    Who is no competent authority any more has no investigators and supervisors from then on.
+    """
+    found = session.get(Organisation, organisation_id, with_for_update={"key_share": True})
+    if found is None or found.ended_at is not None:
+        raise Missing("There is no such organisation.")
+    if by is not None and (
+        found.id != by.organisation_id
+        or not access.may(by, Permission.ORGANISATION_ALTER)
+        or (kind, competent_authority) != (None, None)
+    ):
+        raise Missing("There is no such organisation.")
+    _check(name or found.name, kind or found.kind, legal_basis or found.legal_basis)
+    wanted = {
+        "name": None if name is None else name.strip(),
+        "legal_basis": None if legal_basis is None else legal_basis.strip(),
+        "kind": kind,
+        "competent_authority": competent_authority,
+    }
+    changed = {key: new for key, new in wanted.items() if new is not None and new != getattr(found, key)}
+    for key, new in changed.items():
+        setattr(found, key, new)
+    session.flush()
+    detail: dict[str, bool | int | str] = dict.fromkeys(changed, True)
+    if changed.get("competent_authority") is False:
+        detail["taken"] = roles.take_everywhere(session, found.id, INVESTIGATE, actor=actor, now=now)
+    if "competent_authority" in changed:
+        detail["competent"] = found.competent_authority
+    if changed:
+        audit.record(
+            session,
+            event="organisation:alter",
+            subject=f"organisation:{found.id}",
+            actor=actor,
+            organisation=found.id,
+            detail=detail,
+        )
+    return found
+
+
+def _check(name: str, kind: str, legal_basis: str) -> None:
+    if not name.strip() or len(name) > 200 or not name.isprintable():
+        raise Invalid("name", "The name must have 1 to 200 characters.")
+    if kind not in KINDS:
+        raise Invalid("kind", f"Choose one of: {', '.join(KINDS)}.")
+    if not legal_basis.strip() or len(legal_basis) > 500 or not legal_basis.isprintable():
+        raise Invalid("legal_basis", "Say in up to 500 characters on what legal basis it writes to people.")
+
+
+def senders_of(session: Session, organisation_id: UUID) -> list[Sender]:
+    """What an organisation writes from, the active first."""
+    return list(
+        session.scalars(
+            sa.select(Sender)
+            .join(SenderController, SenderController.sender_id == Sender.id)
+            .where(SenderController.organisation_id == organisation_id)
+            .order_by(Sender.active.desc(), Sender.channel, Sender.lane, Sender.id)
+            .limit(MOST_LISTED)
+        )
+    )
+
+
+def own(session: Session, who: Who) -> Organisation:
+    """One's own organisation."""
+    return session.get_one(Organisation, who.organisation_id)
+
+
 def by_slug(session: Session, slug: str) -> Organisation | None:
     return session.scalar(sa.select(Organisation).where(Organisation.slug == slug))
 
@@ -68,7 +149,10 @@ def listed(session: Session) -> list[Organisation]:
     """Every controller by name, as the privacy notice names them: there are few, and never more than this."""
     return list(
         session.scalars(
-            sa.select(Organisation).order_by(Organisation.name, Organisation.id).limit(MOST_LISTED)
+            sa.select(Organisation)
+            .where(Organisation.ended_at.is_(None))
+            .order_by(Organisation.name, Organisation.id)
+            .limit(MOST_LISTED)
         )
     )
 

@@ -19,9 +19,9 @@ from app.db import utc_now
 from app.errors import Missing
 from app.models.alerts import REPLIABLE, Alert
 from app.models.organisations import Organisation
-from app.services import alerts, teams
+from app.services import alerts, team_entries
 from app.services.areas import AreaName
-from app.services.teams import TeamView
+from app.services.team_entries import TeamView
 from messaging import markdown, placeholders, render
 
 MOST_NAMED = 12  # areas that a page names; the rest is counted
@@ -232,7 +232,7 @@ def alert(session: Session, reference: str, *, now: datetime | None = None) -> P
         repliable=found.kind in REPLIABLE,
         sent_at=found.sent_at,
         organisation=session.get_one(Organisation, found.controller_id).name,
-        team=teams.view(session, found.team_id) if found.team_id else None,
+        team=team_entries.view(session, found.team_id) if found.team_id else None,
         areas=tuple((AreaName(*row[:4]), row[4]) for row in rows),
         more_areas=rows[0][5] - len(rows) if rows else 0,
     )

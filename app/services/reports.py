@@ -132,6 +132,11 @@ def sending(session: Session, who: Who, permission: Permission, dispatch: UUID) 
     return Sending(*row)
 
 
+def may_hold(session: Session, who: Who, dispatch: UUID) -> bool:
+    """Whether somebody may pause, resume and stop a dispatch."""
+    return access.may_on(session, who, Permission.DISPATCH_HOLD, session.get_one(Dispatch, dispatch))
+
+
 def latest(session: Session, alerts: Sequence[UUID]) -> dict[UUID, Sending]:
     """Alert → its last dispatch, for those that have one."""
     rows = session.execute(_LATEST, {"alerts": list(alerts)})

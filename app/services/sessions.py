@@ -66,6 +66,8 @@ def begin(
         )
     )
     session.flush()
+    if staff and not half:
+        session.execute(sa.update(Staff).where(Staff.id == staff.id).values(signed_in_at=now))
     return token
 
 

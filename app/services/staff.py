@@ -20,7 +20,7 @@ from app.models.sign_in import Passkey, RecoveryCode
 from app.models.staff import Staff
 from app.models.teams import Team
 from app.permissions import Permission
-from app.services import people, roles, sessions
+from app.services import granting, people, roles, sessions
 from app.services.people import Address
 from messaging.types import Channel
 
@@ -144,6 +144,46 @@ def leave(session: Session, email: str, *, actor: audit.Actor, now: datetime) ->
     return found
 
 
+def let_leave(session: Session, by: Who, staff_id: UUID, *, actor: audit.Actor, now: datetime) -> None:
+    """An administrator lets somebody leave. Missing unless all their roles are theirs to take; Conflict for the
+    organisation's last force administrator, and for somebody who has left.
+    """
+    found = _theirs(session, by, staff_id, now)
+    roles.keep_one(session, found, now=now)
+    let_go(session, found, actor=actor, now=now)
+
+
+def cut_off(session: Session, by: Who, staff_id: UUID, *, actor: audit.Actor, now: datetime) -> None:
+    """An administrator signs somebody out everywhere; they may sign in again. Missing as for ``let_leave``."""
+    found = _theirs(session, by, staff_id, now)
+    sessions.end_all(session, staff_id=found.id)
+    _record(session, "staff:cut-off", found, actor)
+
+
+def move(session: Session, by: Who, staff_id: UUID, team_id: UUID | None, *, actor: audit.Actor) -> None:
+    """Put somebody into another team, or into none. Missing unless both teams are the administrator's to fill."""
+    found = access.row(session, by, Permission.STAFF_READ, Staff, staff_id, lock=True)
+    if found.state == "left":
+        raise Conflict("They have left.")
+    if team_id is not None:
+        team = session.get(Team, team_id, with_for_update={"read": True}, populate_existing=True)
+        if team is None or team.controller_id != by.organisation_id or team.ended_at is not None:
+            raise Missing("The organisation has no such team.")
+    if found.id == by.id or not all(granting.may_place(session, by, one) for one in {found.team_id, team_id}):
+        raise Missing("There is no such person.")
+    if team_id != found.team_id:
+        before, found.team_id = found.team_id, team_id
+        session.flush()
+        _record(session, "staff:alter", found, actor, team=team_id, before=before)
+
+
+def _theirs(session: Session, by: Who, staff_id: UUID, now: datetime) -> Staff:
+    found = access.row(session, by, Permission.STAFF_READ, Staff, staff_id, lock=True)
+    if not granting.may_let_go(session, by, found, now=now):
+        raise Missing("There is no such person.")
+    return found
+
+
 def let_go(session: Session, found: Staff, *, actor: audit.Actor, now: datetime) -> None:
     """What ``leave`` does, to somebody who was looked up otherwise. Conflict when they have left already."""
     if found.state == "left":
@@ -156,10 +196,15 @@ def let_go(session: Session, found: Staff, *, actor: audit.Actor, now: datetime)
     roles.take_all(session, found.id, actor=actor, now=now)
     for way in (Passkey, RecoveryCode):
         session.execute(sa.delete(way).where(way.staff_id == found.id))
+    _record(session, "staff:leave", found, actor)
+
+
+def _record(session: Session, event: str, found: Staff, actor: audit.Actor, **detail: UUID | None) -> None:
     audit.record(
         session,
-        event="staff:leave",
+        event=event,
         subject=f"staff:{found.id}",
         actor=actor,
         organisation=found.organisation_id,
+        detail=detail or None,
     )

@@ -19,7 +19,7 @@ from app.errors import Invalid, Missing
 from app.models.alerts import TOPICS
 from app.models.consent import Consent
 from app.models.people import ContactPoint, Subscription
-from app.services import areas, consent, people, sessions, teams
+from app.services import areas, consent, people, sessions, team_entries
 
 __all__ = ["TOPIC_WORDS", "Mine", "leave_all", "mine", "move", "set_topics", "the_place"]
 
@@ -185,7 +185,7 @@ def move(session: Session, contact_id: int, place_id: UUID, postcode: str, *, ac
     place = the_place(session, contact_id, place_id)
     if ward.postcode == place.postcode:
         return place_id
-    if place.controller not in {one for one, _ in teams.controllers_of_ward(session, ward.area_id)}:
+    if place.controller not in {one for one, _ in team_entries.controllers_of_ward(session, ward.area_id)}:
         raise Invalid(
             "postcode",
             f"{place.controller_name} does not send alerts about {ward.postcode}. Sign up for the new postcode "

@@ -1,49 +1,28 @@
-"""Ward teams: who looks after an area, and how the public reaches them. Names only by consent."""
+"""Ward teams are made, changed and ended: who looks after which areas. Names only by consent."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
+from datetime import datetime
 from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from app import access
+from app.access import Who
 from app.audit import record as audit
 from app.db import utc_now
 from app.errors import Conflict, Invalid, Missing
 from app.models.areas import Area
 from app.models.organisations import Organisation
 from app.models.teams import Team, TeamArea, TeamMember
-from app.services import contact_routes
+from app.permissions import Permission
+from app.services import contact_routes, granting
 
 LONGEST_NAME, LONGEST_ABOUT = 200, 2_000
-MOST_AREAS, MOST_MEMBERS, MOST_LISTED = 700, 50, 200
-MOST_OF_WARD = 20
-
-
-@dataclass(frozen=True, slots=True)
-class Member:
-    """A role; the name of who has it only if that person agreed."""
-
-    role: str
-    name: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class TeamView:
-    """A team as the public sees it."""
-
-    id: UUID
-    controller_id: UUID
-    organisation: str
-    name: str
-    about: str
-    email: str | None
-    phone: str | None
-    url: str | None
-    members: tuple[Member, ...]
+MOST_AREAS, MOST_MEMBERS = 700, 50
+PAGE = 100
 
 
 def create(
@@ -56,11 +35,17 @@ def create(
     email: str | None = None,
     phone: str | None = None,
     url: str | None = None,
+    by: Who | None = None,
     actor: audit.Actor,
 ) -> Team:
-    """A new team for areas of today, given by their codes. Invalid, Missing, or Conflict for a taken name."""
-    if session.get(Organisation, controller) is None:
+    """A new team for areas of today, given by their codes. Invalid, Missing, or Conflict for a taken name.
+
+    ``by``: the administrator, whose reach bounds the areas; None: the operator.
+    """
+    found = session.get(Organisation, controller)
+    if found is None or found.ended_at is not None or (by is not None and by.organisation_id != controller):
         raise Missing("There is no such organisation.")
+    _inside(session, by, areas)
     team = Team(controller_id=controller, name="")
     _fill(session, team, name=name, about=about, email=email, phone=phone, url=url)
     below = _areas(session, areas)
@@ -83,12 +68,26 @@ def alter(
     email: str | None = None,
     phone: str | None = None,
     url: str | None = None,
+    by: Who | None = None,
+    now: datetime | None = None,
 ) -> Team:
-    """Change what is given; an empty text takes a contact route away. Raises what ``create`` raises."""
+    """Change what is given; an empty text takes a contact route away. Raises what ``create`` raises.
+
+    More areas reach whoever has a role on the team: an administrator must be able to grant them all of it there.
+    """
     team = _standing(session, team_id)
+    if by is not None and not access.may_on(session, by, Permission.TEAM_MANAGE, team):
+        raise Missing("There is no such team.")
     _fill(session, team, name=name, about=about, email=email, phone=phone, url=url)
     if areas is not None:
+        _inside(session, by, areas)
         below = _areas(session, areas)
+        if by is not None and not granting.may_widen(session, by, team, below, now=now or utc_now()):
+            raise Invalid(
+                "areas",
+                "People hold roles on this team that you cannot grant in all of these areas. Choose fewer, or ask "
+                "an administrator of the whole organisation.",
+            )
         session.execute(sa.delete(TeamArea).where(TeamArea.team_id == team.id))
         session.add_all(TeamArea(team_id=team.id, area_id=area) for area in below)
     session.flush()
@@ -96,9 +95,17 @@ def alter(
     return team
 
 
-def end(session: Session, team_id: UUID, *, actor: audit.Actor) -> None:
-    """The team is no more: its page entry and the names on it go, its alerts and replies stay."""
+def end(session: Session, team_id: UUID, *, actor: audit.Actor, now: datetime | None = None) -> None:
+    """The team is no more: its page entry and the names on it go, its alerts and replies stay.
+
+    Conflict while people are in it, or have roles on it: they would keep a reach that nobody looks after.
+    """
     team = _standing(session, team_id)
+    people, granted = session.execute(_HOLDERS, {"team": team.id, "now": now or utc_now()}).one()
+    if people or granted:
+        raise Conflict(
+            "People are in this team, or have roles on it. Move them to other teams and take the roles back first."
+        )
     team.ended_at = utc_now()
     session.execute(sa.delete(TeamMember).where(TeamMember.team_id == team.id))
     session.flush()
@@ -176,89 +183,61 @@ def by_name(session: Session, controller: UUID, name: str) -> Team:
     return found
 
 
-_VIEW = """
-    SELECT t.id, t.controller_id, o.name AS organisation, t.name, t.about, t.email, t.phone, t.url,
-        (SELECT coalesce(json_agg(json_build_array(m.role, m.name) ORDER BY m.position, m.id), '[]')
-         FROM team_members m WHERE m.team_id = t.id) AS members
-    FROM teams t JOIN organisations o ON o.id = t.controller_id
-"""
-# A part of a query that has a ``line`` of areas (id, height): the teams that look after any of them.
-NEAR = """
-    near AS (
-        SELECT ta.team_id, min(line.height) AS height
-        -- Nothing lies deeper; it tells the planner how few there are.
-        FROM (SELECT id, height FROM line LIMIT 10) line
-        JOIN team_areas ta ON ta.area_id = line.id GROUP BY ta.team_id
-    )
-"""
-VIEW_NEAR = f"""
-    {_VIEW} JOIN near ON near.team_id = t.id
-    WHERE t.ended_at IS NULL ORDER BY near.height, o.name, t.name, t.id LIMIT {MOST_OF_WARD}
-"""
-_LINE = f"""
-    WITH RECURSIVE line AS (
-        SELECT id, parent_id, 0 AS height FROM areas WHERE id = :area
-        UNION ALL
-        SELECT a.id, a.parent_id, line.height + 1 FROM line JOIN areas a ON a.id = line.parent_id
-    ), {NEAR}
-"""
-_OF_WARD = sa.text(f"{_LINE} {VIEW_NEAR}")
-_OF_ORGANISATION = sa.text(
-    f"""
-    {_VIEW} WHERE t.controller_id = :controller AND t.ended_at IS NULL AND t.name > :after
-    ORDER BY t.name LIMIT {MOST_LISTED}
+_HOLDERS = sa.text(
     """
-)
-_ONE = sa.text(f"{_VIEW} WHERE t.id = :team AND t.ended_at IS NULL")
-_CONTROLLERS = sa.text(
-    f"""
-    {_LINE}
-    SELECT DISTINCT o.id, o.name FROM near
-    JOIN teams t ON t.id = near.team_id AND t.ended_at IS NULL
-    JOIN organisations o ON o.id = t.controller_id
-    ORDER BY o.name, o.id
+    SELECT EXISTS (SELECT 1 FROM staff WHERE team_id = :team AND state <> 'left'),
+        EXISTS (SELECT 1 FROM role_grants WHERE team_id = :team AND taken_at IS NULL AND ends_at > :now)
+            OR EXISTS (SELECT 1 FROM group_roles WHERE team_id = :team)
     """
 )
 
 
-def of_ward(session: Session, ward_area_id: int) -> list[TeamView]:
-    """Teams that look after a ward, or a borough or more around it: the nearest first."""
-    return [as_view(row) for row in session.execute(_OF_WARD, {"area": ward_area_id}).mappings()]
-
-
-def of_organisation(session: Session, controller: UUID, *, after: str = "") -> list[TeamView]:
-    """An organisation's teams by name, a page of them: ``after`` is the last name of the page before."""
-    found = session.execute(_OF_ORGANISATION, {"controller": controller, "after": after})
-    return [as_view(row) for row in found.mappings()]
-
-
-def view(session: Session, team_id: UUID) -> TeamView | None:
-    """One team as the public sees it; None when it has ended."""
-    row = session.execute(_ONE, {"team": team_id}).mappings().one_or_none()
-    return None if row is None else as_view(row)
-
-
-def controllers_of_ward(session: Session, ward_area_id: int) -> list[tuple[UUID, str]]:
-    """Organisations whose teams look after a ward, by name; without any, every police force."""
-    found = session.execute(_CONTROLLERS, {"area": ward_area_id}).all()
-    if not found:
-        found = session.execute(
-            sa.select(Organisation.id, Organisation.name)
-            .where(Organisation.kind == "police")
-            .order_by(Organisation.name, Organisation.id)
-        ).all()
-    return [(row[0], row[1]) for row in found]
-
-
-def as_view(columns: Mapping[Any, Any]) -> TeamView:
-    """From a row's columns, straight from the database or by way of JSON."""
-    given = dict(columns)
-    id, controller, members = (
-        UUID(str(given.pop("id"))),
-        UUID(str(given.pop("controller_id"))),
-        given.pop("members"),
+def for_administrator(session: Session, by: Who, *, after: str = "", most: int = PAGE) -> list[Team]:
+    """The teams that somebody may change, by name, a page of them; ``after`` is the last name before."""
+    query = (
+        sa.select(Team)
+        .where(
+            Team.controller_id == by.organisation_id,
+            Team.ended_at.is_(None),
+            Team.name > after,
+            sa.text(_INSIDE).bindparams(**access.reach(by, Permission.TEAM_MANAGE).values),
+        )
+        .order_by(Team.name)
+        .limit(most)
     )
-    return TeamView(id, controller, **given, members=tuple(Member(role, name) for role, name in members))
+    return list(session.scalars(query)) if access.may(by, Permission.TEAM_MANAGE) else []
+
+
+_INSIDE = f"""
+    NOT EXISTS (
+        WITH RECURSIVE {access.MINE}
+        SELECT 1 FROM team_areas t WHERE t.team_id = teams.id AND t.area_id NOT IN (SELECT id FROM mine)
+    )
+"""
+
+
+def own(session: Session, by: Who, team_id: UUID) -> Team:
+    """A team that somebody may change; Missing otherwise, and for one that has ended."""
+    found = access.row(session, by, Permission.TEAM_MANAGE, Team, team_id)
+    if found.ended_at is not None:
+        raise Missing("There is no such team.")
+    return found
+
+
+def codes_of(session: Session, team_id: UUID) -> list[str]:
+    """The codes of the areas that a team looks after."""
+    found = (
+        sa.select(Area.code)
+        .join(TeamArea, TeamArea.area_id == Area.id)
+        .where(TeamArea.team_id == team_id)
+        .order_by(Area.code)
+    )
+    return list(session.scalars(found))
+
+
+def _inside(session: Session, by: Who | None, codes: Sequence[str]) -> None:
+    if by is not None and not access.inside(session, by, Permission.TEAM_MANAGE, codes):
+        raise Invalid("areas", "Choose only areas of your own.")
 
 
 def _standing(session: Session, team_id: UUID) -> Team:

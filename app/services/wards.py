@@ -8,10 +8,10 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from app.services import areas, published, teams
+from app.services import areas, published, team_entries
 from app.services.areas import AreaLine
 from app.services.published import Listed
-from app.services.teams import TeamView
+from app.services.team_entries import TeamView
 from geo.area_codes import AreaKind
 
 
@@ -27,11 +27,11 @@ class WardView:
 # Most people see no other page than this one, so it asks once: rows that are of different kinds come as JSON.
 _VIEW = sa.text(
     f"""
-    WITH RECURSIVE {areas.LINE}, {teams.NEAR}
+    WITH RECURSIVE {areas.LINE}, {team_entries.NEAR}
     SELECT
         (SELECT json_agg(json_build_array(id, code, name, kind, former_name) ORDER BY height) FROM line),
         {areas.RELEASE},
-        (SELECT json_agg(t) FROM ({teams.VIEW_NEAR}) t),
+        (SELECT json_agg(t) FROM ({team_entries.VIEW_NEAR}) t),
         (SELECT json_agg(a) FROM ({
         published.NEWEST.format(
             areas="(SELECT id FROM line LIMIT 10)", left_out="(SELECT array_agg(code) FROM line)"
@@ -49,6 +49,6 @@ def view(session: Session, code: str, *, most: int, now: datetime | None = None)
         return None
     return WardView(
         areas.as_line(line, release),
-        tuple(teams.as_view(one) for one in looking_after or ()),
+        tuple(team_entries.as_view(one) for one in looking_after or ()),
         tuple(published.as_listed(one) for one in recent or ()),
     )

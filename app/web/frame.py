@@ -8,7 +8,8 @@ from zoneinfo import ZoneInfo
 from flask import Flask
 from jinja2 import ChoiceLoader, FileSystemLoader, PackageLoader, PrefixLoader
 
-from app.web import csrf, session
+from app.services import terms
+from app.web import csrf, navigation, session
 from app.web.assets import PROJECT
 
 LONDON = ZoneInfo("Europe/London")
@@ -26,7 +27,9 @@ def install(app: Flask) -> None:
     environment = app.jinja_env
     environment.trim_blocks = environment.lstrip_blocks = True
     environment.globals.update(form_token=csrf.field, visitor=session.visitor)
+    environment.globals.update(may=navigation.may, menu=navigation.menu)
     environment.filters.update(day=day, moment=moment, iso=iso, thousands=thousands, counted=counted)
+    environment.filters.update(last_day=terms.last_day, date=terms.date)
 
 
 def warm(app: Flask) -> None:

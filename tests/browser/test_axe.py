@@ -40,6 +40,9 @@ MISTAKES = {
     "progress.stop": "Stop the alert",
     "progress.pause": "Pause the alert",
     "inbox.reply": "Send answer",
+    "people.invite": "Send the invitation",
+    "teams.new": "Save",
+    "organisation.add": "Save",
 }
 
 

@@ -17,7 +17,7 @@ from app.errors import Conflict, Invalid, Missing
 from app.models.alerts import TOPICS
 from app.models.confirmations import Confirmation, Signup
 from app.models.organisations import Organisation, Sender, SenderController
-from app.services import areas, consent, people, teams
+from app.services import areas, consent, people, team_entries
 from app.services.confirmations import entering, rations, tokens
 from app.services.confirmations.entering import Entered
 from app.services.confirmations.rations import Terms
@@ -96,7 +96,7 @@ def begin(
     if not wanted:
         raise Invalid("topics", "Choose at least one topic.")
     ward = areas.find_ward(session, postcode)
-    name = dict(teams.controllers_of_ward(session, ward.area_id)).get(controller)
+    name = dict(team_entries.controllers_of_ward(session, ward.area_id)).get(controller)
     if name is None:
         raise Invalid("organisation", "Choose who should send you alerts.")
     if not addresses:

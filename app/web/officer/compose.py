@@ -10,6 +10,7 @@ from flask import Blueprint, make_response, redirect, render_template, request, 
 from sqlalchemy.orm import Session
 from werkzeug.wrappers import Response
 
+from app import access
 from app.access import Who
 from app.db import utc_now
 from app.errors import Conflict, Invalid
@@ -42,6 +43,8 @@ def home() -> str:
     lists: dict[str, Any] = {}
     with context.transaction() as db:
         who = session.who()
+        if not access.may(who, Permission.ALERT_READ):
+            return render_template("officer/no_alerts.html")
         for state in ("draft", "sent"):
             before = published.cursor(request.args.get(state, ""))
             found = alerts.listed(
@@ -58,7 +61,7 @@ def home() -> str:
                 "next": last and str(published.Cursor(last.changed_at, last.id)),
             }
         sendings = reports.latest(db, [one.id for one in lists["sent"]["alerts"]])
-        unread = replies.unread(db, who)
+        unread = replies.unread(db, who) if access.may(who, Permission.REPLY_READ) else 0
     return render_template(
         "officer/home.html", lists=lists, sendings=sendings, unread=unread, names=writing.NAMES, who=who
     )

@@ -67,7 +67,9 @@ def dispatch(dispatch_id: UUID) -> str:
     """The figures as they stand; a script or a link brings newer ones."""
     with context.transaction() as db:
         shown = _figures(db, _own(db, dispatch_id))
-    return render_template("officer/progress.html", again=request.args.get("again") == "1", **shown)
+        hold = reports.may_hold(db, session.who(), dispatch_id)
+    again = request.args.get("again") == "1"
+    return render_template("officer/progress.html", again=again, hold=hold, **shown)
 
 
 @pages.route("/staff/dispatches/<uuid:dispatch_id>/figures", methods=["GET"])

@@ -11,7 +11,7 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from app.db import utc_now
 from app.errors import Conflict, Invalid, Missing
-from app.services import areas, consent, subscriptions, teams
+from app.services import areas, consent, subscriptions, team_entries
 from app.services.areas import Ward
 from app.services.confirmations import links, signups
 from app.services.confirmations.entering import Entered
@@ -95,7 +95,7 @@ def _choice() -> _Choice | AnyResponse:
     try:
         with context.transaction() as s:
             ward = areas.find_ward(s, typed)
-            organisations = teams.controllers_of_ward(s, ward.area_id)
+            organisations = team_entries.controllers_of_ward(s, ward.area_id)
     except PostcodeError:
         # The page of postcodes says what is wrong with it.
         shown = "".join(c for c in typed[:MAX_TYPED_CHARACTERS] if c.isprintable())

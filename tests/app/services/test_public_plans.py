@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from app.models.alerts import Alert
 from app.models.areas import Area
 from app.models.organisations import Organisation
-from app.services import areas, published, teams, wards
+from app.services import areas, published, team_entries, wards
 from geo.area_codes import AreaKind
 from tests import ledger, plans
 from tests.conftest import Database
@@ -109,8 +109,8 @@ def _of_borough(s: City) -> None:
 
 
 def _teams(s: City) -> None:
-    assert len(teams.of_ward(s.session, s.ward.id)) == 1
-    assert teams.controllers_of_ward(s.session, s.ward.id) == [(s.police.id, s.police.name)]
+    assert len(team_entries.of_ward(s.session, s.ward.id)) == 1
+    assert team_entries.controllers_of_ward(s.session, s.ward.id) == [(s.police.id, s.police.name)]
 
 
 def _alert(s: City) -> None:

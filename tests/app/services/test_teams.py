@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from app.errors import Conflict, Invalid, Missing
 from app.models.audit import AuditEntry
 from app.models.teams import TeamMember
-from app.services import teams
+from app.services import team_entries, teams
 from tests.factories import ACTOR, Makes
 
 
@@ -21,10 +21,10 @@ def test_a_ward_is_looked_after_by_its_own_teams_and_by_those_of_its_borough_the
     wide = makes.team(police, [borough], name="A wide team")
     near = makes.team(police, [here, there], name="Near team", phone="101")
     makes.team(police, [there], name="Another team")
-    found = teams.of_ward(session, here.id)
+    found = team_entries.of_ward(session, here.id)
     assert [one.id for one in found] == [near.id, wide.id]
     assert (found[0].organisation, found[0].phone, found[0].email) == (police.name, "101", None)
-    assert [one.id for one in teams.of_ward(session, borough.id)] == [wide.id]
+    assert [one.id for one in team_entries.of_ward(session, borough.id)] == [wide.id]
 
 
 def test_a_name_stands_on_the_entry_only_if_its_bearer_agreed(session: Session, makes: Makes) -> None:
@@ -36,7 +36,7 @@ def test_a_name_stands_on_the_entry_only_if_its_bearer_agreed(session: Session, 
     assert refused.value.field == "agreed"
     teams.add_member(session, team.id, role="Sergeant", name="B Person", agreed=True, actor=ACTOR)
     teams.add_member(session, team.id, role="PCSO", actor=ACTOR)
-    shown = teams.of_ward(session, here.id)[0].members
+    shown = team_entries.of_ward(session, here.id)[0].members
     assert [(one.role, one.name) for one in shown] == [("Sergeant", "B Person"), ("PCSO", None)]
     with pytest.raises(sa.exc.IntegrityError), session.begin_nested():
         session.execute(sa.update(TeamMember).values(name="C Person", name_agreed_at=None))
@@ -48,7 +48,7 @@ def test_a_member_who_no_longer_agrees_is_taken_off(session: Session, makes: Mak
     team = makes.team(police, [here])
     teams.add_member(session, team.id, role="PC", name="B Person", agreed=True, actor=ACTOR)
     teams.remove_member(session, team.id, role="PC", name="B Person", actor=ACTOR)
-    assert teams.of_ward(session, here.id)[0].members == ()
+    assert team_entries.of_ward(session, here.id)[0].members == ()
     with pytest.raises(Missing):
         teams.remove_member(session, team.id, role="PC", name="B Person", actor=ACTOR)
 
@@ -59,8 +59,8 @@ def test_a_team_that_ended_is_gone_and_so_are_the_names_on_it(session: Session, 
     team = makes.team(police, [here], name="Short-lived")
     teams.add_member(session, team.id, role="PC", name="B Person", agreed=True, actor=ACTOR)
     teams.end(session, team.id, actor=ACTOR)
-    assert teams.of_ward(session, here.id) == []
-    assert teams.view(session, team.id) is None
+    assert team_entries.of_ward(session, here.id) == []
+    assert team_entries.view(session, team.id) is None
     assert session.scalar(sa.select(sa.func.count()).where(TeamMember.team_id == team.id)) == 0
     for again in (
         lambda: teams.end(session, team.id, actor=ACTOR),
@@ -79,8 +79,8 @@ def test_what_is_given_changes_and_the_rest_stays(session: Session, makes: Makes
         police, [here], name="Team", email="team@police.example", url="https://police.example/x"
     )
     teams.alter(session, team.id, email="", phone="020 7946 0123", areas=[there.code], actor=ACTOR)
-    assert teams.of_ward(session, here.id) == []
-    shown = teams.of_ward(session, there.id)[0]
+    assert team_entries.of_ward(session, here.id) == []
+    shown = team_entries.of_ward(session, there.id)[0]
     assert (shown.name, shown.email, shown.phone, shown.url) == (
         "Team",
         None,
@@ -136,7 +136,7 @@ def test_what_cannot_stand_on_a_page_is_refused_by_its_field(
     with pytest.raises(Invalid) as refused:
         teams.create(session, controller=police.id, actor=ACTOR, **values)  # type: ignore[arg-type]
     assert refused.value.field == field
-    assert teams.of_ward(session, here.id) == []
+    assert team_entries.of_ward(session, here.id) == []
 
 
 def test_organisations_of_a_ward_are_those_with_a_team_there_else_every_police_force(
@@ -144,12 +144,12 @@ def test_organisations_of_a_ward_are_those_with_a_team_there_else_every_police_f
 ) -> None:
     second, first = makes.organisation("Second Police"), makes.organisation("First Police")
     borough, here, _ = makes.borough()
-    everybody = teams.controllers_of_ward(session, here.id)
+    everybody = team_entries.controllers_of_ward(session, here.id)
     assert {(first.id, "First Police"), (second.id, "Second Police")} <= set(everybody)
     assert [name for _, name in everybody] == sorted(name for _, name in everybody)
     makes.team(second, [borough])
     makes.team(second, [here])
-    assert teams.controllers_of_ward(session, here.id) == [(second.id, "Second Police")]
+    assert team_entries.controllers_of_ward(session, here.id) == [(second.id, "Second Police")]
 
 
 def test_teams_are_listed_page_by_page_and_every_change_is_on_the_record(
@@ -158,7 +158,7 @@ def test_teams_are_listed_page_by_page_and_every_change_is_on_the_record(
     police = makes.organisation()
     _, here, _ = makes.borough()
     made = [makes.team(police, [here], name=f"Team {n}") for n in range(3)]
-    assert [one.name for one in teams.of_organisation(session, police.id, after="Team 0")] == [
+    assert [one.name for one in team_entries.of_organisation(session, police.id, after="Team 0")] == [
         "Team 1",
         "Team 2",
     ]
