@@ -109,10 +109,9 @@ def rows(path: Path, told: Told, progress: Progress = lambda _: None) -> Iterato
     if not zipfile.is_zipfile(path):
         with ExitStack() as stack:
             raw: IO[bytes] = stack.enter_context(path.open("rb"))
-            counted = _Counted(raw, progress)
-            plain: IO[bytes] = counted
+            plain: io.RawIOBase | gzip.GzipFile = _Counted(raw, progress)
             if path.suffix == ".gz":
-                plain = stack.enter_context(gzip.GzipFile(fileobj=counted, mode="rb"))
+                plain = stack.enter_context(gzip.GzipFile(fileobj=_Counted(raw, progress), mode="rb"))
             try:
                 yield from _table(path.name, plain, told)
             except (EOFError, gzip.BadGzipFile) as error:
@@ -200,8 +199,8 @@ def _places(header: Sequence[str], aliases: Mapping[str, re.Pattern[str]]) -> di
     return found
 
 
-def _table(name: str, raw: IO[bytes], told: Told) -> Iterator[Row]:
-    text = io.TextIOWrapper(io.BufferedReader(raw, 1 << 20), "utf-8-sig", errors="replace", newline="")  # type: ignore[type-var]
+def _table(name: str, raw: io.RawIOBase | gzip.GzipFile, told: Told) -> Iterator[Row]:
+    text = io.TextIOWrapper(io.BufferedReader(raw, 1 << 20), "utf-8-sig", errors="replace", newline="")
     lines = enumerate(_bounded(text, name), 1)
     first = next(lines, None)
     if first is None:

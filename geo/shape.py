@@ -156,7 +156,9 @@ def _geometry(given: Any, *, grid: bool) -> BaseGeometry:
 
 def _corners(ring: Any, *, grid: bool) -> list[tuple[float, float]]:
     if not isinstance(ring, list) or not 4 <= len(ring) <= MAX_CORNERS:
-        raise ShapeError(f"An outline needs between 4 and {MAX_CORNERS:,} positions, the last like the first.")
+        raise ShapeError(
+            f"An outline needs between 4 and {MAX_CORNERS:,} positions, the last like the first."
+        )
     if not all(
         isinstance(one, list)
         and len(one) >= 2

@@ -138,9 +138,7 @@ class AreaMove(Base):
     to_code: Mapped[str]
     how: Mapped[str]
 
-    __table_args__ = (
-        sa.CheckConstraint("how IN ('postcode', 'boundary', 'nearest', 'share')", name="how"),
-    )
+    __table_args__ = (sa.CheckConstraint("how IN ('postcode', 'boundary', 'nearest', 'share')", name="how"),)
 
 
 class AreaPlanEffect(Base):

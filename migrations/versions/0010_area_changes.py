@@ -132,7 +132,9 @@ def _who_moves() -> None:
         sa.Column("from_area_id", sa.Integer(), nullable=False),
         _text("to_code"),
         _text("how"),
-        sa.CheckConstraint("how IN ('postcode', 'boundary', 'nearest', 'share')", name=op.f("ck_area_moves_how")),
+        sa.CheckConstraint(
+            "how IN ('postcode', 'boundary', 'nearest', 'share')", name=op.f("ck_area_moves_how")
+        ),
         _foreign("area_moves", "plan_id", "area_plans"),
         _foreign("area_moves", "place_id", "places", ondelete="CASCADE"),
         _foreign("area_moves", "from_area_id", "areas"),
