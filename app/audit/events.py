@@ -29,6 +29,7 @@ EVENTS: dict[str, str] = {
     "area-plan:fail": "a plan of changes could not be applied: nothing changed",
     "area-plan:apply": "a plan of changes was applied: areas changed, and places, roles and teams followed",
     "area-plan:reverse": "a plan of changes was reversed",
+    "postcode:import": "a release of postcodes was read into a plan",
     "postcode:load": "the postcodes of one release were loaded",
     "key:rotate": "values were encrypted again under a newer key",
     "record:verify": "the record was checked against its signed heads",

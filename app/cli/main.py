@@ -9,6 +9,7 @@ import click
 from app.cli import (
     alarms,
     alert,
+    areas,
     audit,
     brake,
     db,
@@ -59,6 +60,7 @@ def main() -> None:
 for command in (
     alarms.alarms_,
     alert.alert,
+    areas.areas,
     audit.audit,
     brake.brake,
     db.db,

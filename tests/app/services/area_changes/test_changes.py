@@ -62,9 +62,7 @@ def test_a_split_sends_everybody_where_they_live_and_back(town: Town) -> None:
     people = settled(town)
     before = town.where()
     code = town.wards[0].code
-    plan = town.apply(
-        making.split(town.session, code, [WEST, EAST], in_halves(town)), table=in_halves(town)
-    )
+    plan = town.apply(making.split(town.session, code, [WEST, EAST], in_halves(town)), table=in_halves(town))
     after = town.where()
     assert {name: after[place] for name, place in people.items()} == {
         "west": ["E05000901"],
@@ -134,7 +132,9 @@ def test_a_place_that_was_erased_in_between_is_not_missed(town: Town) -> None:
 def test_who_comes_while_a_plan_is_prepared_moves_with_the_others(town: Town) -> None:
     settled(town)
     session = town.session
-    plan = town.plan(making.split(session, town.wards[0].code, [WEST, EAST], in_halves(town)), table=in_halves(town))
+    plan = town.plan(
+        making.split(session, town.wards[0].code, [WEST, EAST], in_halves(town)), table=in_halves(town)
+    )
     plans.schedule(session, plan, actor=ACTOR)
     ground = application.begin(session, plan, now=NOW)
     for source in application.remaining(session, plan, ground):
@@ -183,13 +183,13 @@ def test_a_role_on_a_ward_that_is_divided_holds_on_every_part(town: Town) -> Non
     code = town.wards[0].code
     stays = town.makes.officer(town.police, place=roles.Place(area_id=town.wards[0].id))
     loses = town.makes.officer(town.police, place=roles.Place(area_id=town.wards[0].id))
-    plan = town.apply(
-        making.split(town.session, code, [WEST, EAST], in_halves(town)), table=in_halves(town)
-    )
+    plan = town.apply(making.split(town.session, code, [WEST, EAST], in_halves(town)), table=in_halves(town))
     assert held(town, stays.id) == {("officer", "E05000901"), ("officer", "E05000902")}
     # In between, one of them loses all of it, and gets a new role.
     town.session.execute(
-        sa.text("UPDATE role_grants SET taken_at = :now, taken_by = 'operator' WHERE staff_id = :staff AND taken_at IS NULL"),
+        sa.text(
+            "UPDATE role_grants SET taken_at = :now, taken_by = 'operator' WHERE staff_id = :staff AND taken_at IS NULL"
+        ),
         {"now": NOW, "staff": loses.id},
     )
     town.session.add(
@@ -223,9 +223,7 @@ def test_roles_that_meet_are_one_as_long_as_the_longest_and_part_again(town: Tow
     session.add(short)
     session.flush()
     ends = {long.area_id: long.ends_at, short.area_id: short.ends_at}
-    plan = town.apply(
-        making.merge(session, [w.code for w in town.wards[:2]], Named(town.wards[1].code, ""))
-    )
+    plan = town.apply(making.merge(session, [w.code for w in town.wards[:2]], Named(town.wards[1].code, "")))
     rows = session.execute(
         sa.select(RoleGrant.area_id, RoleGrant.ends_at).where(
             RoleGrant.staff_id == officer.id, RoleGrant.taken_at.is_(None)
@@ -260,7 +258,9 @@ def test_teams_and_drafts_follow_and_keep_what_changed_in_between(town: Town) ->
 
 
 def codes_of(town: Town, team: UUID) -> set[str]:
-    found = sa.text("SELECT a.code FROM team_areas t JOIN areas a ON a.id = t.area_id WHERE t.team_id = :team")
+    found = sa.text(
+        "SELECT a.code FROM team_areas t JOIN areas a ON a.id = t.area_id WHERE t.team_id = :team"
+    )
     return set(town.session.execute(found, {"team": team}).scalars())
 
 
@@ -379,5 +379,7 @@ def test_every_act_on_a_plan_is_on_the_record_without_names(town: Town) -> None:
     rows = town.session.scalars(
         sa.select(AuditEntry).where(AuditEntry.subject == f"area-plan:{plan}").order_by(AuditEntry.id)
     ).all()
-    assert [row.event for row in rows] == [f"area-plan:{verb}" for verb in ("create", "schedule", "apply", "reverse")]
+    assert [row.event for row in rows] == [
+        f"area-plan:{verb}" for verb in ("create", "schedule", "apply", "reverse")
+    ]
     assert '"moved":5' in str(rows[2].detail) and "Ward" not in str(rows[2].detail)

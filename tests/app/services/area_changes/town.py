@@ -65,9 +65,7 @@ class Town:
         )
         contact = self.makes.contact()
         self.session.add(
-            Subscription(
-                place_id=place.id, contact_id=contact.id, controller_id=self.police.id, topic=TOPIC
-            )
+            Subscription(place_id=place.id, contact_id=contact.id, controller_id=self.police.id, topic=TOPIC)
         )
         self.session.flush()
         return place.id
@@ -139,7 +137,9 @@ def build(makes: Makes, wards: int = 4) -> Town:
     session.add(force)
     session.flush()
     town.bcus = [
-        Area(code=f"BCU:T{letter}", kind="bcu", name=f"Command {letter}", parent_id=force.id, valid_from=BEGAN)
+        Area(
+            code=f"BCU:T{letter}", kind="bcu", name=f"Command {letter}", parent_id=force.id, valid_from=BEGAN
+        )
         for letter in "AB"
     ]
     session.add_all(town.bcus)
