@@ -27,6 +27,8 @@ from app.services.area_changes.targets import Ground
 
 LONDON = ZoneInfo("Europe/London")
 LOCK = sa.text("SELECT pg_advisory_xact_lock(hashtext('wardlink.area_plans'))")
+# So many areas are prepared in one transaction: a commit costs as much as a ward.
+AT_ONCE = 20
 Transaction = Callable[[], AbstractContextManager[Session]]
 Progress = Callable[[int, int], None]
 
@@ -72,10 +74,11 @@ def run(
             ground = begin(session, plan_id, now=now)
             left = remaining(session, plan_id, ground)
         done = len(ground.sources) - len(left)
-        for source in left:
+        for first in range(0, len(left), AT_ONCE):
             with transaction() as session:
-                batch(session, ground, source)
-            done += 1
+                for source in left[first : first + AT_ONCE]:
+                    batch(session, ground, source)
+                    done += 1
             progress(done, len(ground.sources))
         with transaction() as session:
             return finish(session, ground, actor=actor, now=now)
@@ -143,8 +146,7 @@ def finish(session: Session, ground: Ground, *, actor: audit.Actor, now: datetim
     if plan.steps and steps.tomorrow(session, plan.steps) != ground.after:
         raise Invalid("steps", "Areas changed meanwhile. Look at the plan, and schedule it again.")
     day, before = today(now), placing.standing(session)
-    for source in ground.sources:
-        placing.prepare(session, ground, source, floor=placing.floor(plan.began_at))
+    placing.prepare_late(session, ground, since=plan.began_at)
     _change_areas(session, plan, ground.after, day=day)
     if plan.release_id is not None:
         _load(session, plan, now)

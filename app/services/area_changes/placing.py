@@ -15,6 +15,8 @@ from app.services.area_changes.targets import TARGETS, Ground, Source, bound, in
 
 _OFFICIAL = f"a.kind NOT IN ({', '.join(repr(kind) for kind in DRAWN_KINDS)})"
 RELEASE = "(SELECT r.id FROM releases r ORDER BY r.loaded_at DESC LIMIT 1)"
+# An id is made so long before its place is there, at most.
+SLOW = timedelta(minutes=10)
 # Of no plan: what stands is what counts.
 NOBODY = UUID(int=0)
 
@@ -96,9 +98,26 @@ def prepare(session: Session, ground: Ground, source: Source, *, floor: UUID = N
     return session.execute(_PREPARE, bound(session, ground, source, floor)).rowcount  # type: ignore[attr-defined,no-any-return]
 
 
+_LATE = sa.text(
+    """
+    SELECT DISTINCT pa.area_id FROM unnest(CAST(:areas AS int[])) AS one(id)
+    JOIN place_areas pa ON pa.area_id = one.id AND pa.valid_to IS NULL AND pa.place_id >= :floor
+    """
+)
+
+
 def floor(since: datetime) -> UUID:
-    """No place that came later has a smaller id than this: an hour is left for those that were slow to commit."""
-    return UUID(int=int((since - timedelta(hours=1)).timestamp() * 1000) << 80)
+    """No place that came later has a smaller id: they grow with time, and some are slow to commit."""
+    return UUID(int=int((since - SLOW).timestamp() * 1000) << 80)
+
+
+def prepare_late(session: Session, ground: Ground, *, since: datetime) -> None:
+    """The same for whoever came since a plan is being prepared."""
+    first, areas = floor(since), [one.area_id for one in ground.sources]
+    late = set(session.execute(_LATE, {"areas": areas, "floor": first}).scalars())
+    for source in ground.sources:
+        if source.area_id in late:
+            prepare(session, ground, source, floor=first)
 
 
 def move_prepared(session: Session, plan_id: UUID, *, day: date) -> int:

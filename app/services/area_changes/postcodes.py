@@ -67,7 +67,8 @@ _WITHOUT = sa.text(
 _NO_WARD_THEN = sa.text(
     """
     SELECT pp.ward_code, count(*) FROM area_plan_postcodes pp
-    WHERE pp.plan_id = :plan AND pp.live AND pp.ward_code <> ALL(CAST(:wards AS text[]))
+    WHERE pp.plan_id = :plan AND pp.live
+        AND NOT EXISTS (SELECT 1 FROM unnest(CAST(:wards AS text[])) AS w(ward) WHERE w.ward = pp.ward_code)
     GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT 5
     """
 )
@@ -80,21 +81,20 @@ NEAREST = """
 # Nobody lives by a postcode that is in use no more, or did not say so: it follows its neighbours.
 _ENDED_ONES = sa.text(
     f"""
+    WITH wards AS (SELECT ward FROM unnest(CAST(:wards AS text[])) AS w(ward)), lost AS MATERIALIZED (
+        SELECT p.postcode, p.at, p.quality FROM postcodes p
+        LEFT JOIN area_plan_postcodes pp ON pp.plan_id = :plan AND pp.postcode = p.postcode
+        WHERE NOT coalesce(pp.live, p.live)
+            AND NOT EXISTS (SELECT 1 FROM wards w WHERE w.ward = coalesce(pp.ward_code, p.ward_code))
+        UNION ALL
+        SELECT pp.postcode, pp.at, pp.quality FROM area_plan_postcodes pp
+        WHERE pp.plan_id = :plan AND NOT pp.live AND NOT EXISTS (SELECT 1 FROM wards w WHERE w.ward = pp.ward_code)
+            AND NOT EXISTS (SELECT 1 FROM postcodes p WHERE p.postcode = pp.postcode)
+    )
     INSERT INTO area_plan_postcodes (plan_id, postcode, at, ward_code, quality, live)
-    SELECT :plan, p.postcode, p.at, near.ward, p.quality, false
-    FROM postcodes p LEFT JOIN area_plan_postcodes pp ON pp.plan_id = :plan AND pp.postcode = p.postcode
-    CROSS JOIN LATERAL ({NEAREST.format(at="p.at")}) near
-    WHERE NOT coalesce(pp.live, p.live)
-        AND coalesce(pp.ward_code, p.ward_code) <> ALL(CAST(:wards AS text[]))
+    SELECT :plan, l.postcode, l.at, near.ward, l.quality, false
+    FROM lost l CROSS JOIN LATERAL ({NEAREST.format(at="l.at")}) near
     ON CONFLICT (plan_id, postcode) DO UPDATE SET ward_code = excluded.ward_code
-    """
-)
-_ENDED_AND_NEW = sa.text(
-    f"""
-    UPDATE area_plan_postcodes pp SET ward_code = near.ward
-    FROM area_plan_postcodes own CROSS JOIN LATERAL ({NEAREST.format(at="own.at")}) near
-    WHERE pp.plan_id = :plan AND own.plan_id = :plan AND own.postcode = pp.postcode
-        AND NOT own.live AND own.ward_code <> ALL(CAST(:wards AS text[]))
     """
 )
 
@@ -122,7 +122,6 @@ def lay_out(session: Session, plan: AreaPlan, after: Tomorrow, index: WardIndex 
         codes = ", ".join(row[0] for row in unknown)
         raise Invalid("postcodes", f"Postcodes in use lie in wards that there will not be: {codes}.")
     session.execute(_ENDED_ONES, mine | {"wards": then})
-    session.execute(_ENDED_AND_NEW, mine | {"wards": then})
     session.execute(_AS_THEY_ARE, mine)
 
 

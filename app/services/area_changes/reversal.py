@@ -151,6 +151,30 @@ _BETWEEN = sa.text(
         """,
     )
 )
+# The same of pins: where the nearest postcode in use lies again, if the ward that goes on had taken that in.
+_PINS_BETWEEN = sa.text(
+    _MOVE.format(
+        release=placing.RELEASE,
+        found="""
+            SELECT p.id AS place_id, pa.area_id AS here, near.id AS there
+            FROM (
+                SELECT e.area_id AS from_id, CAST(one AS int) AS to_id
+                FROM area_plan_areas e CROSS JOIN LATERAL jsonb_array_elements_text(e.after -> 'into') one
+                WHERE e.plan_id = :plan AND e.what = 'ended'
+            ) r
+            JOIN areas n ON n.id = r.to_id AND n.valid_to IS NULL AND n.kind = 'ward'
+            JOIN place_areas pa ON pa.area_id = n.id AND pa.valid_to IS NULL AND pa.place_id >= :since
+            JOIN places p ON p.id = pa.place_id AND p.kind = 'pin'
+            CROSS JOIN LATERAL (
+                SELECT o.id FROM (
+                    SELECT c.ward_code FROM postcodes c WHERE c.live ORDER BY c.at <-> p.at LIMIT 1) c
+                JOIN areas o ON o.code = c.ward_code AND o.valid_to IS NULL
+            ) near
+            WHERE near.id = r.from_id
+                AND NOT EXISTS (SELECT 1 FROM area_moves m WHERE m.plan_id = :plan AND m.place_id = p.id)
+        """,
+    )
+)
 _RELEASE_BACK = sa.text(
     """
     UPDATE releases SET loaded_at = (SELECT greatest(:now, max(loaded_at) + interval '1 microsecond') FROM releases)
@@ -173,7 +197,9 @@ def reverse(session: Session, plan_id: UUID, *, actor: audit.Actor, now: datetim
     for statement in (_REOPEN, _NAMES, _PARENTS, _DRAWN_BELOW, _CAME_FROM, _CLOSE_BEGUN):
         session.execute(statement, mine)
     moved = session.execute(_HOME, mine).rowcount  # type: ignore[attr-defined]
-    moved += session.execute(_BETWEEN, mine).rowcount  # type: ignore[attr-defined]
+    mine["since"] = placing.floor(plan.applied_at or now)
+    for statement in (_BETWEEN, _PINS_BETWEEN):
+        moved += session.execute(statement, mine).rowcount  # type: ignore[attr-defined]
     plan.state, plan.reversed_at = "reversed", now
     session.flush()  # its boundaries hold no longer
     moved += placing.chase(session, day=mine["day"])

@@ -73,10 +73,13 @@ TARGETS = f"""
         LEFT JOIN area_plan_postcodes pp
             ON p.kind = 'postcode' AND pp.plan_id = :plan AND pp.postcode = p.postcode
         LEFT JOIN unnest(CAST(:pins AS uuid[]), CAST(:pin_codes AS text[])) AS pin(id, code) ON pin.id = p.id
-        LEFT JOIN LATERAL ({postcodes.NEAREST.format(at="p.at")}) near
-            ON CAST(:ends AS boolean) AND p.at IS NOT NULL AND (
+        -- Asked only for those whom nothing else places.
+        LEFT JOIN LATERAL (
+            SELECT n.ward FROM (SELECT 1 WHERE CAST(:ends AS boolean) AND p.at IS NOT NULL AND (
                 p.kind = 'pin' AND pin.code IS NULL AND NOT CAST(:alone AS boolean)
-                OR p.kind = 'postcode' AND pc.postcode IS NULL AND pp.postcode IS NULL)
+                OR p.kind = 'postcode' AND pc.postcode IS NULL AND pp.postcode IS NULL)) alone
+            CROSS JOIN LATERAL ({postcodes.NEAREST.format(at="p.at")}) n
+        ) near ON true
         WHERE pa.area_id = :area AND pa.valid_to IS NULL AND pa.place_id >= :floor
     ) found WHERE to_code <> CAST(:code AS text)
 """
