@@ -6,7 +6,7 @@ process that dies goes on where it was. Until ``finish`` commits nobody has move
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -27,8 +27,6 @@ from app.services.area_changes.targets import Ground
 
 LONDON = ZoneInfo("Europe/London")
 LOCK = sa.text("SELECT pg_advisory_xact_lock(hashtext('wardlink.area_plans'))")
-# So many areas are prepared in one transaction: a commit costs as much as a ward.
-AT_ONCE = 20
 Transaction = Callable[[], AbstractContextManager[Session]]
 Progress = Callable[[int, int], None]
 
@@ -73,12 +71,10 @@ def run(
         with transaction() as session:
             ground = begin(session, plan_id, now=now)
             left = remaining(session, plan_id, ground)
-        done = len(ground.sources) - len(left)
-        for first in range(0, len(left), AT_ONCE):
+        for first in range(0, len(left), targets.AT_ONCE):
+            some = left[first : first + targets.AT_ONCE]
             with transaction() as session:
-                for source in left[first : first + AT_ONCE]:
-                    batch(session, ground, source)
-                    done += 1
+                done = batch(session, ground, some)
             progress(done, len(ground.sources))
         with transaction() as session:
             return finish(session, ground, actor=actor, now=now)
@@ -115,16 +111,19 @@ def remaining(session: Session, plan_id: UUID, ground: Ground) -> list[targets.S
 
 _STEP = sa.text(
     """
-    UPDATE area_plans SET prepared_to = :area, done = done + 1 WHERE id = :plan AND state = 'running' RETURNING done
+    UPDATE area_plans SET prepared_to = :area, done = done + :count WHERE id = :plan AND state = 'running' RETURNING done
     """
 )
 
 
-def batch(session: Session, ground: Ground, source: targets.Source) -> None:
-    """Prepare one area. Conflict when the plan was stopped."""
-    if session.execute(_STEP, {"plan": ground.plan_id, "area": source.area_id}).one_or_none() is None:
+def batch(session: Session, ground: Ground, sources: Sequence[targets.Source]) -> int:
+    """Prepare some areas, in the order in which they remain; how many are done. Conflict when the plan was stopped."""
+    values = {"plan": ground.plan_id, "area": sources[-1].area_id, "count": len(sources)}
+    done = session.execute(_STEP, values).scalar_one_or_none()
+    if done is None:
         raise Conflict("The plan was stopped. Nothing was changed.")
-    placing.prepare(session, ground, source)
+    placing.prepare(session, ground, sources)
+    return int(done)
 
 
 def fail(session: Session, plan_id: UUID, why: str, *, actor: audit.Actor) -> None:

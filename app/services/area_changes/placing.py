@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 from uuid import UUID
 
@@ -42,7 +43,7 @@ _LOST = sa.text(
 _PREPARE = sa.text(
     f"""
     INSERT INTO area_moves (plan_id, place_id, from_area_id, to_code, how)
-    SELECT :plan, place_id, :area, to_code, how FROM ({TARGETS}) t ON CONFLICT DO NOTHING
+    SELECT :plan, place_id, from_area_id, to_code, how FROM ({TARGETS}) t ON CONFLICT DO NOTHING
     """
 )
 _LEFT = sa.text(
@@ -71,7 +72,7 @@ _AT_ONCE = sa.text(
     f"""
     WITH found AS ({TARGETS}), closed AS (
         UPDATE place_areas pa SET valid_to = greatest(:day, pa.valid_from) FROM found m
-        WHERE pa.place_id = m.place_id AND pa.area_id = :area AND pa.valid_to IS NULL
+        WHERE pa.place_id = m.place_id AND pa.area_id = m.from_area_id AND pa.valid_to IS NULL
     )
     {_OPEN.format(moves="found")}
     """
@@ -93,9 +94,9 @@ _END = sa.text(
 )
 
 
-def prepare(session: Session, ground: Ground, source: Source, *, floor: UUID = NOBODY) -> int:
-    """Write down where the places of one area go. To do it again adds only who came since."""
-    return session.execute(_PREPARE, bound(session, ground, source, floor)).rowcount  # type: ignore[attr-defined,no-any-return]
+def prepare(session: Session, ground: Ground, sources: Sequence[Source], *, floor: UUID = NOBODY) -> None:
+    """Write down where the places of some areas go. To do it again adds only who came since."""
+    session.execute(_PREPARE, bound(session, ground, sources, floor))
 
 
 _LATE = sa.text(
@@ -115,9 +116,7 @@ def prepare_late(session: Session, ground: Ground, *, since: datetime) -> None:
     """The same for whoever came since a plan is being prepared."""
     first, areas = floor(since), [one.area_id for one in ground.sources]
     late = set(session.execute(_LATE, {"areas": areas, "floor": first}).scalars())
-    for source in ground.sources:
-        if source.area_id in late:
-            prepare(session, ground, source, floor=first)
+    prepare(session, ground, [one for one in ground.sources if one.area_id in late], floor=first)
 
 
 def move_prepared(session: Session, plan_id: UUID, *, day: date) -> int:
@@ -133,18 +132,18 @@ def chase(session: Session, *, day: date) -> int:
 
     Those are who came into an area at the moment when it ended, and at a reversal all who came in between.
     """
-    total = 0
     rows = session.execute(_STRAGGLERS).all()
     if not rows:
         return 0
     today = steps.today(session)
-    ground = Ground(NOBODY, Tomorrow(today, today, {}, (), {}, {}, {}), None, ())
-    ground = Ground(NOBODY, ground.after, in_force(session, ground.after.wards(), NOBODY), ())
-    for area_id, code, kind, largest, alone in rows:
-        source = Source(area_id, code, kind == "ward", True, largest, alone)
-        values = bound(session, ground, source) | {"day": day}
-        total += session.execute(_AT_ONCE, values).rowcount  # type: ignore[attr-defined]
-    return total
+    after = Tomorrow(today, today, {}, (), {}, {}, {})
+    ground = Ground(NOBODY, after, in_force(session, after.wards(), NOBODY), ())
+    sources = [
+        Source(area_id, code, kind == "ward", True, largest, alone)
+        for area_id, code, kind, largest, alone in rows
+    ]
+    moved = session.execute(_AT_ONCE, bound(session, ground, sources) | {"day": day})
+    return int(moved.rowcount)  # type: ignore[attr-defined]
 
 
 def end_all(session: Session, area_ids: list[int], *, day: date) -> None:

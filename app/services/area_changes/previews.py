@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from app.services.area_changes import plans, targets
-from app.services.area_changes.targets import TARGETS
+from app.services.area_changes.targets import AT_ONCE, TARGETS
 
 Progress = Callable[[int, int], None]
 
@@ -47,7 +47,9 @@ class Preview:
     rows: tuple[tuple[str, int], ...]
 
 
-_COUNT = sa.text(f"SELECT to_code, how, count(*) FROM ({TARGETS}) t GROUP BY 1, 2 ORDER BY 1, 2")
+_COUNT = sa.text(
+    f"SELECT from_code, to_code, how, count(*) FROM ({TARGETS}) t GROUP BY 1, 2, 3 ORDER BY 1, 2, 3"
+)
 _POSTCODES = sa.text(
     """
     SELECT count(*) FILTER (WHERE live AND old_ward_code <> ward_code),
@@ -80,13 +82,14 @@ def preview(session: Session, plan_id: UUID, *, progress: Progress = lambda *_: 
     ground = targets.survey(session, plans.find(session, plan_id, lock=True))
     after = ground.after
     found: dict[tuple[str, str], dict[str, int]] = {}
-    for done, source in enumerate(ground.sources, 1):
-        for code, how, count in session.execute(_COUNT, targets.bound(session, ground, source)):
-            if how == "share" and (source.alone or not source.ends):
-                how = "whole"
-            counts = found.setdefault((source.code, code), {})
-            counts[how] = counts.get(how, 0) + count
-        progress(done, len(ground.sources))
+    whole = {one.code for one in ground.sources if one.alone or not one.ends}
+    for first in range(0, len(ground.sources), AT_ONCE):
+        sources = ground.sources[first : first + AT_ONCE]
+        for here, there, how, count in session.execute(_COUNT, targets.bound(session, ground, sources)):
+            kind = "whole" if how == "share" and here in whole else how
+            counts = found.setdefault((here, there), {})
+            counts[kind] = counts.get(kind, 0) + count
+        progress(first + len(sources), len(ground.sources))
     pairs = [
         Pair(
             here,

@@ -6,6 +6,7 @@ ward goes with most of it. Previews count this, the preparation writes it down: 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -22,6 +23,8 @@ from geo import boundaries, boundary_file
 from geo.boundaries import WardIndex
 
 EVERYBODY = UUID(int=0)
+# So many areas are reckoned at once: of London's wards, some seventy thousand places of a million.
+AT_ONCE = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,28 +49,31 @@ class Ground:
     sources: tuple[Source, ...]
 
 
-# Where a place goes: (place_id, to_code, how), only if that is another area than now. Binds plan, area, code, ward,
-# ends, largest, alone, pins, pin_codes and floor: places whose ids are older are left out.
+# Where places go: (place_id, from_area_id, from_code, to_code, how), only those for whom that is another area than now.
+# Binds plan, the columns of Source as arrays, pins with their codes, and floor: places with smaller ids are left out.
 TARGETS = f"""
     SELECT * FROM (
-        SELECT p.id AS place_id,
+        SELECT p.id AS place_id, src.area_id AS from_area_id, src.code AS from_code,
             CASE
-                WHEN NOT CAST(:ward AS boolean) THEN CAST(:largest AS text)
-                WHEN p.kind = 'pin' THEN coalesce(pin.code, near.ward, :largest, :code)
-                WHEN p.kind = 'postcode' AND CAST(:ends AS boolean)
-                    THEN coalesce(pp.ward_code, pc.ward_code, near.ward, :largest)
-                WHEN p.kind = 'postcode'
-                    THEN CASE WHEN pp.ward_code IS DISTINCT FROM pp.old_ward_code THEN pp.ward_code ELSE :code END
-                ELSE coalesce(CAST(:largest AS text), :code)
+                WHEN NOT src.ward THEN src.largest
+                WHEN p.kind = 'pin' THEN coalesce(pin.code, near.ward, src.largest, src.code)
+                WHEN p.kind = 'postcode' AND src.ends
+                    THEN coalesce(pp.ward_code, pc.ward_code, near.ward, src.largest)
+                WHEN p.kind = 'postcode' AND pp.ward_code IS DISTINCT FROM pp.old_ward_code THEN pp.ward_code
+                WHEN p.kind = 'postcode' THEN src.code
+                ELSE coalesce(src.largest, src.code)
             END AS to_code,
             CASE
-                WHEN NOT CAST(:ward AS boolean) THEN 'share'
+                WHEN NOT src.ward THEN 'share'
                 WHEN pin.code IS NOT NULL THEN 'boundary'
                 WHEN p.kind = 'postcode' AND coalesce(pp.live, pc.live) THEN 'postcode'
                 WHEN coalesce(near.ward, pp.ward_code, pc.ward_code) IS NOT NULL THEN 'nearest'
                 ELSE 'share'
             END AS how
-        FROM place_areas pa
+        FROM unnest(CAST(:areas AS int[]), CAST(:codes AS text[]), CAST(:wards AS boolean[]),
+            CAST(:ends AS boolean[]), CAST(:largest AS text[]), CAST(:alone AS boolean[]))
+            AS src(area_id, code, ward, ends, largest, alone)
+        JOIN place_areas pa ON pa.area_id = src.area_id AND pa.valid_to IS NULL AND pa.place_id >= :floor
         JOIN places p ON p.id = pa.place_id
         LEFT JOIN postcodes pc ON p.kind = 'postcode' AND pc.postcode = p.postcode
         LEFT JOIN area_plan_postcodes pp
@@ -75,13 +81,12 @@ TARGETS = f"""
         LEFT JOIN unnest(CAST(:pins AS uuid[]), CAST(:pin_codes AS text[])) AS pin(id, code) ON pin.id = p.id
         -- Asked only for those whom nothing else places.
         LEFT JOIN LATERAL (
-            SELECT n.ward FROM (SELECT 1 WHERE CAST(:ends AS boolean) AND p.at IS NOT NULL AND (
-                p.kind = 'pin' AND pin.code IS NULL AND NOT CAST(:alone AS boolean)
-                OR p.kind = 'postcode' AND pc.postcode IS NULL AND pp.postcode IS NULL)) alone
+            SELECT n.ward FROM (SELECT 1 WHERE src.ends AND p.at IS NOT NULL AND (
+                p.kind = 'pin' AND pin.code IS NULL AND NOT src.alone
+                OR p.kind = 'postcode' AND pc.postcode IS NULL AND pp.postcode IS NULL)) gate
             CROSS JOIN LATERAL ({postcodes.NEAREST.format(at="p.at")}) n
         ) near ON true
-        WHERE pa.area_id = :area AND pa.valid_to IS NULL AND pa.place_id >= :floor
-    ) found WHERE to_code <> CAST(:code AS text)
+    ) found WHERE to_code <> from_code
 """
 _CHANGED_WARDS = sa.text(
     """
@@ -92,7 +97,8 @@ _CHANGED_WARDS = sa.text(
 _PINS = sa.text(
     """
     SELECT p.id, p.at[0], p.at[1] FROM place_areas pa JOIN places p ON p.id = pa.place_id
-    WHERE pa.area_id = :area AND pa.valid_to IS NULL AND p.kind = 'pin' AND p.at IS NOT NULL AND pa.place_id >= :floor
+    WHERE pa.area_id = ANY(CAST(:areas AS int[])) AND pa.valid_to IS NULL AND pa.place_id >= :floor
+        AND p.kind = 'pin' AND p.at IS NOT NULL
     """
 )
 _NEWEST = sa.text(
@@ -156,22 +162,25 @@ def _sources(session: Session, plan: AreaPlan, after: Tomorrow, own: WardIndex |
     return sorted(found, key=lambda one: one.area_id)
 
 
-def bound(session: Session, ground: Ground, source: Source, floor: UUID = EVERYBODY) -> dict[str, Any]:
-    """What TARGETS is bound with for one area. A ``ground`` of no plan goes by the postcodes that stand."""
+def bound(
+    session: Session, ground: Ground, sources: Sequence[Source], floor: UUID = EVERYBODY
+) -> dict[str, Any]:
+    """What TARGETS is bound with for some areas. A ``ground`` of no plan goes by the postcodes that stand."""
     pins: list[UUID] = []
     codes: list[str | None] = []
-    if ground.index is not None and source.ward:
-        rows = session.execute(_PINS, {"area": source.area_id, "floor": floor}).all()
+    wards = [one.area_id for one in sources if one.ward]
+    if ground.index is not None and wards:
+        rows = session.execute(_PINS, {"areas": wards, "floor": floor}).all()
         pins = [row[0] for row in rows]
         codes = ground.index.wards_at([row[1] for row in rows], [row[2] for row in rows]) if rows else []
     return {
         "plan": ground.plan_id,
-        "area": source.area_id,
-        "code": source.code,
-        "ward": source.ward,
-        "ends": source.ends,
-        "largest": source.largest,
-        "alone": source.alone,
+        "areas": [one.area_id for one in sources],
+        "codes": [one.code for one in sources],
+        "wards": [one.ward for one in sources],
+        "ends": [one.ends for one in sources],
+        "largest": [one.largest for one in sources],
+        "alone": [one.alone for one in sources],
         "pins": pins,
         "pin_codes": codes,
         "floor": floor,

@@ -84,9 +84,9 @@ def test_boroughs_and_changes_upon_changes_are_followed(changed: Changed) -> Non
     assert shown.status_code == 200 and town.wards[0].name in shown.text
 
 
-@pytest.mark.parametrize("code", ["E05999999", "E09000001", "nonsense", "PATCH:west", "E05000904%00"])
-def test_what_never_was_a_ward_is_not_found(changed: Changed, code: str) -> None:
-    assert changed.site.client.get(f"/ward/{code}").status_code == 404
+def test_what_never_was_a_ward_is_not_found(changed: Changed) -> None:
+    for code in ("E05999999", "E09000001", "nonsense", "PATCH:west", "E05000904%00"):
+        assert changed.site.client.get(f"/ward/{code}").status_code == 404, code
 
 
 def test_the_newest_alerts_of_what_was_stay_on_the_page_of_what_is(changed: Changed) -> None:

@@ -137,8 +137,7 @@ def test_who_comes_while_a_plan_is_prepared_moves_with_the_others(town: Town) ->
     )
     plans.schedule(session, plan, actor=ACTOR)
     ground = application.begin(session, plan, now=NOW)
-    for source in application.remaining(session, plan, ground):
-        application.batch(session, ground, source)
+    application.batch(session, ground, application.remaining(session, plan, ground))
     late = town.place("postcode", 0, 3)
     application.finish(session, ground, actor=ACTOR, now=NOW)
     assert town.where()[late] == ["E05000902"]
@@ -287,7 +286,7 @@ def test_a_plan_that_was_stopped_half_way_changes_nothing(town: Town) -> None:
     ground = application.begin(session, plan, now=NOW)
     plans.stop(session, plan, actor=ACTOR)
     with pytest.raises(Conflict):
-        application.batch(session, ground, ground.sources[0])
+        application.batch(session, ground, ground.sources[:1])
     with pytest.raises(Conflict):
         application.finish(session, ground, actor=ACTOR, now=NOW)
     assert town.where() == before
@@ -301,7 +300,7 @@ def test_a_plan_goes_on_where_it_was_and_is_applied_once(town: Town) -> None:
     plan = town.plan(making.merge(session, [w.code for w in town.wards[:2]], Named("E05000903", "Both")))
     plans.schedule(session, plan, actor=ACTOR)
     ground = application.begin(session, plan, now=NOW)
-    application.batch(session, ground, ground.sources[0])
+    application.batch(session, ground, ground.sources[:1])
     again = application.begin(session, plan, now=NOW)
     left = application.remaining(session, plan, again)
     assert left == list(again.sources[1:])
