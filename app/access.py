@@ -137,19 +137,31 @@ MINE = """
         UNION
         SELECT unnest(CAST(:roots AS integer[]))
         UNION
-        SELECT CASE a.kind WHEN 'ward' THEN a.parent_id ELSE a.id END
-        FROM team_areas t JOIN areas a ON a.id = t.area_id WHERE t.team_id = ANY(CAST(:teams AS uuid[]))
+        SELECT CASE b.kind WHEN 'borough' THEN b.id ELSE a.id END
+        FROM team_areas t JOIN areas a ON a.id = t.area_id LEFT JOIN areas b ON b.id = a.parent_id
+        WHERE t.team_id = ANY(CAST(:teams AS uuid[]))
     ), mine AS (
         SELECT a.id FROM roots r JOIN areas a ON a.id = r.id WHERE a.valid_to IS NULL
         UNION
         SELECT a.id FROM areas a JOIN mine ON a.parent_id = mine.id WHERE a.valid_to IS NULL
     )
 """
+# A code of before stands for all that its area became: what was sent there can still be held by whoever is there now.
 _OUTSIDE = sa.text(
     f"""
-    WITH RECURSIVE {MINE}
+    WITH RECURSIVE {MINE}, became AS (
+        SELECT a.code AS wanted, a.id, a.valid_to IS NULL AS stands
+        FROM unnest(CAST(:codes AS text[])) AS wanted(code) JOIN areas a ON a.code = wanted.code
+        WHERE a.valid_to IS NULL
+            OR NOT EXISTS (SELECT 1 FROM areas x WHERE x.code = a.code AND x.valid_from > a.valid_from)
+        UNION
+        SELECT b.wanted, n.id, n.valid_to IS NULL
+        FROM became b JOIN area_successors s ON s.area_id = b.id JOIN areas n ON n.id = s.successor_id
+        WHERE NOT b.stands
+    )
     SELECT wanted.code FROM unnest(CAST(:codes AS text[])) AS wanted(code)
-    WHERE NOT EXISTS (SELECT 1 FROM mine JOIN areas a ON a.id = mine.id WHERE a.code = wanted.code)
+    WHERE NOT EXISTS (SELECT 1 FROM became b WHERE b.wanted = wanted.code AND b.stands)
+        OR EXISTS (SELECT 1 FROM became b WHERE b.wanted = wanted.code AND b.stands AND b.id NOT IN (SELECT id FROM mine))
     LIMIT 1
     """
 )

@@ -17,6 +17,7 @@ from app.embedded import client as embedded
 from app.models import (  # noqa: F401
     access,
     alerts,
+    area_changes,
     areas,
     audit,
     confirmations,

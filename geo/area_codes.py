@@ -2,7 +2,8 @@
 
 GSS codes are the Office for National Statistics' nine characters: E05 is an electoral ward, E09 a London
 borough (or the City). Our own are `BCU:` with the Metropolitan Police's two letters and `FORCE:` with the
-identifier that data.police.uk uses.
+identifier that data.police.uk uses. Areas that somebody drew (a team's patch, a town centre, a station, any other
+shape) have a word of ours and a name in lower case, such as `PATCH:uxbridge-north`.
 """
 
 import re
@@ -10,12 +11,22 @@ from enum import StrEnum
 
 
 class AreaKind(StrEnum):
-    """What an area is, from the widest to the smallest."""
+    """What an area is, from the widest to the smallest; then those that are drawn."""
 
     FORCE = "force"
     BCU = "bcu"
     BOROUGH = "borough"
     WARD = "ward"
+    PATCH = "patch"
+    TOWN_CENTRE = "town-centre"
+    STATION = "station"
+    SHAPE = "shape"
+
+
+# What lies within the next: a ward in a borough, a borough in a BCU or a force.
+OFFICIAL = (AreaKind.FORCE, AreaKind.BCU, AreaKind.BOROUGH, AreaKind.WARD)
+# What has an outline of its own, and overlaps the others as it likes.
+DRAWN = (AreaKind.PATCH, AreaKind.TOWN_CENTRE, AreaKind.STATION, AreaKind.SHAPE)
 
 
 class AreaCodeError(ValueError):
@@ -33,6 +44,11 @@ _SHAPES = {
     AreaKind.BCU: re.compile(r"BCU:[A-Z]{2}"),
     AreaKind.BOROUGH: re.compile(r"E09[0-9]{6}"),
     AreaKind.WARD: re.compile(r"E05[0-9]{6}"),
+    # No longer than the record's column for a code.
+    AreaKind.PATCH: re.compile(r"PATCH:(?=.{1,14}\Z)[a-z0-9]+(?:-[a-z0-9]+)*"),
+    AreaKind.TOWN_CENTRE: re.compile(r"TOWN:(?=.{1,15}\Z)[a-z0-9]+(?:-[a-z0-9]+)*"),
+    AreaKind.STATION: re.compile(r"STATION:(?=.{1,12}\Z)[a-z0-9]+(?:-[a-z0-9]+)*"),
+    AreaKind.SHAPE: re.compile(r"SHAPE:(?=.{1,14}\Z)[a-z0-9]+(?:-[a-z0-9]+)*"),
 }
 # Our longest code is a force's; a bound before any matching.
 MAX_CODE_CHARACTERS = 40

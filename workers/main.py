@@ -10,7 +10,7 @@ from app import logs
 from app.embedded.state import EmbeddedError
 from config.queues import Queue
 from config.settings import SettingsError
-from workers import alarms, housekeeping, post, receipts, reconcile, runtime, send
+from workers import alarms, area_changes, housekeeping, post, receipts, reconcile, runtime, send
 
 LISTENS = {
     "urgent": [Queue.URGENT],
@@ -23,7 +23,9 @@ POLLS = {
     "urgent": lambda: post.deliver() + send.drain(urgent=True),
     "bulk": lambda: post.deliver() + send.drain(),
     "receipts": receipts.merge,
-    "back": lambda: alarms.post() + housekeeping.keep_house() + reconcile.reconcile(),
+    "back": lambda: (
+        alarms.post() + housekeeping.keep_house() + reconcile.reconcile() + area_changes.apply_due()
+    ),
 }
 
 

@@ -26,6 +26,8 @@ from app.services.post import JOB
 from app.services.post import PILE as POST
 from config.queues import Queue
 from workers import post, runtime
+from workers.area_changes import EVERY_TICKS as AREA_TICKS
+from workers.area_changes import PILE as AREAS
 from workers.housekeeping import PILE as HOUSE
 from workers.judge import judge
 from workers.pulse import Pulse
@@ -105,6 +107,8 @@ def run(registry: Registry, ended: threading.Event) -> int:
                         queue.ring_now(Queue.BACK, "workers.housekeeping.keep_house", coalesce=HOUSE)
                     if ticks % RECONCILE_TICKS == 0:
                         queue.ring_now(Queue.BACK, "workers.reconcile.reconcile", coalesce=RECONCILE)
+                    if ticks % AREA_TICKS == 0:
+                        queue.ring_now(Queue.BACK, "workers.area_changes.apply_due", coalesce=AREAS)
                     ticks += 1
                     ended.wait(TICK_SECONDS)
         except AWAY as error:

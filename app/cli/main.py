@@ -10,6 +10,7 @@ import click
 from app.cli import (
     alarms,
     alert,
+    areas,
     audit,
     brake,
     db,
@@ -62,6 +63,7 @@ def main() -> None:
 for command in (
     alarms.alarms_,
     alert.alert,
+    areas.areas,
     audit.audit,
     brake.brake,
     db.db,

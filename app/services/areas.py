@@ -182,6 +182,44 @@ def as_line(rows: Sequence[Sequence[Any]], release: str | None) -> AreaLine:
     return AreaLine(names[0], rows[0][4], tuple(names[1:]), release)
 
 
+# What an area that ended became, through as many changes as there were; its share of the old one beside each.
+_BECAME = sa.text(
+    """
+    WITH RECURSIVE went AS (
+        SELECT a.id, a.valid_to, CAST(1 AS float8) AS share, ARRAY[a.id] AS way FROM areas a
+        WHERE a.code = :code AND a.kind = :kind AND a.valid_to IS NOT NULL
+            AND NOT EXISTS (SELECT 1 FROM areas x WHERE x.code = a.code AND x.valid_from > a.valid_from)
+        UNION ALL
+        SELECT n.id, n.valid_to, went.share * s.share, went.way || n.id
+        FROM went JOIN area_successors s ON s.area_id = went.id JOIN areas n ON n.id = s.successor_id
+        WHERE went.valid_to IS NOT NULL AND n.id <> ALL(went.way) AND cardinality(went.way) < 30
+    )
+    SELECT a.id, a.code, a.name, a.kind, sum(went.share), old.name
+    FROM went JOIN areas a ON a.id = went.id JOIN areas old ON old.id = went.way[1] WHERE went.valid_to IS NULL
+    GROUP BY a.id, old.name ORDER BY 5 DESC, a.name, a.code LIMIT 50
+    """
+)
+# So small a part of what was is a difference of maps, not what became of it.
+LEAST_SHARE = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class Became:
+    """What an area of before, by its name, became: areas of today, the largest part first."""
+
+    name: str
+    areas: tuple[AreaName, ...]
+
+
+def became(session: Session, code: str, kind: AreaKind) -> Became | None:
+    """What became of an area that ended; None when there never was one, or it is one of today's."""
+    rows = session.execute(_BECAME, {"code": code, "kind": str(kind)}).all()
+    if not rows:
+        return None
+    kept = [row for row in rows if row[4] >= LEAST_SHARE] or rows[:1]
+    return Became(rows[0][5], tuple(AreaName(*row[:4]) for row in kept))
+
+
 def boroughs(session: Session) -> list[AreaName]:
     """The boroughs of today (the City of London among them), by name."""
     found = session.execute(_BELOW.where(Area.kind == str(AreaKind.BOROUGH)).order_by(Area.name))

@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 
 from app.errors import Invalid
 from app.models.alerts import TOPICS
+from geo.area_codes import DRAWN, AreaCodeError, kind_of
 from messaging.types import Channel
 
 MOST_AREAS = 2_000
@@ -70,13 +71,15 @@ _WANTED = sa.text(
     WITH RECURSIVE tree AS (
         SELECT id FROM areas WHERE code = ANY(CAST(:areas AS text[])) AND valid_to IS NULL
         UNION
-        SELECT a.id FROM areas a JOIN tree ON a.parent_id = tree.id WHERE a.valid_to IS NULL
+        SELECT a.id FROM areas a JOIN tree ON a.parent_id = tree.id WHERE a.valid_to IS NULL AND NOT a.kind = ANY(:drawn)
     ), except_tree AS (
         SELECT id FROM areas WHERE code = ANY(CAST(:except_areas AS text[])) AND valid_to IS NULL
         UNION
-        SELECT a.id FROM areas a JOIN except_tree ON a.parent_id = except_tree.id WHERE a.valid_to IS NULL
+        SELECT a.id FROM areas a JOIN except_tree ON a.parent_id = except_tree.id
+        WHERE a.valid_to IS NULL AND NOT a.kind = ANY(:drawn)
     )
-    SELECT id FROM tree EXCEPT SELECT id FROM except_tree ORDER BY id
+    SELECT (SELECT coalesce(array_agg(id ORDER BY id), '{}') FROM (SELECT id FROM tree EXCEPT SELECT id FROM except_tree) t),
+        (SELECT coalesce(array_agg(id ORDER BY id), '{}') FROM except_tree WHERE :overlapping)
     """
 )
 
@@ -91,6 +94,10 @@ RECIPIENTS = """
               WHERE s.contact_id = c.id AND s.topic = :topic AND s.ended_at IS NULL
                 AND s.controller_id = :controller
                 AND pa.area_id = ANY(CAST(:wanted AS int[])) AND pa.valid_to IS NULL
+                -- Drawn areas overlap the others: who lies in one that is left out must be asked place by place.
+                AND NOT EXISTS (
+                    SELECT 1 FROM place_areas x WHERE x.place_id = s.place_id
+                        AND x.area_id = ANY(CAST(:unwanted AS int[])) AND x.valid_to IS NULL)
           )
           AND EXISTS (
               SELECT 1 FROM consents k
@@ -118,13 +125,27 @@ _UNKNOWN = sa.text(
 
 def parameters(session: Session, audience: Audience) -> dict[str, Any]:
     """What ``RECIPIENTS`` asks for, with today's areas."""
-    areas = {"areas": list(audience.areas), "except_areas": list(audience.except_areas)}
+    areas = {
+        "areas": list(audience.areas),
+        "except_areas": list(audience.except_areas),
+        "drawn": [str(kind) for kind in DRAWN],
+        "overlapping": any(map(_drawn, (*audience.areas, *audience.except_areas))),
+    }
+    wanted, unwanted = session.execute(_WANTED, areas).one()
     return {
         "controller": audience.controller,
         "topic": audience.topic,
         "channels": list(audience.channels),
-        "wanted": list(session.execute(_WANTED, areas).scalars()),
+        "wanted": wanted,
+        "unwanted": unwanted,
     }
+
+
+def _drawn(code: str) -> bool:
+    try:
+        return kind_of(code) in DRAWN
+    except AreaCodeError:
+        return False
 
 
 def count(session: Session, audience: Audience) -> dict[str, int]:

@@ -27,6 +27,7 @@ from app.models.people import (
     Subscription,
 )
 from app.services import areas, consent
+from app.services.area_changes import outlines
 from messaging import email_address, phone
 from messaging.types import Channel
 
@@ -213,6 +214,7 @@ def settle(
             )
         )
         session.flush()
+        outlines.enter(session, [place.id], release=ward.release, day=utc_now().date())
     for topic in dict.fromkeys(topics):
         session.execute(
             insert(Subscription)

@@ -206,7 +206,9 @@ _AREAS = sa.text(
     """
     SELECT r.id, r.code, r.name, r.kind, CASE r.kind WHEN 'ward' THEN b.name END, count(*) OVER ()
     FROM alert_areas aa JOIN areas r ON r.id = aa.area_id LEFT JOIN areas b ON b.id = r.parent_id
-    WHERE aa.alert_id = :alert
+    JOIN alerts a ON a.id = aa.alert_id
+    -- As it was sent: areas that followed since find it in their lists, and it does not name them.
+    WHERE aa.alert_id = :alert AND jsonb_exists(a.audience -> 'areas', r.code)
         -- Who says the borough need not say its wards.
         AND NOT EXISTS (SELECT 1 FROM alert_areas p WHERE p.alert_id = aa.alert_id AND p.area_id = r.parent_id)
     ORDER BY r.kind = 'ward', b.name, r.name, r.id LIMIT :most

@@ -73,7 +73,8 @@ _BOROUGHS = sa.text(
     SELECT b.code, b.name, b.id IN (SELECT id FROM mine) AS whole,
         coalesce(json_agg(json_build_array(w.code, w.name) ORDER BY w.name, w.code) FILTER (WHERE w.id IS NOT NULL), '[]')
     FROM areas b
-    LEFT JOIN areas w ON w.parent_id = b.id AND w.kind = 'ward' AND w.valid_to IS NULL AND w.id IN (SELECT id FROM mine)
+    -- Wards, and what is drawn within the borough.
+    LEFT JOIN areas w ON w.parent_id = b.id AND w.valid_to IS NULL AND w.id IN (SELECT id FROM mine)
     WHERE b.kind = 'borough' AND b.valid_to IS NULL
     GROUP BY b.id HAVING b.id IN (SELECT id FROM mine) OR count(w.id) > 0
     ORDER BY b.name, b.code

@@ -22,6 +22,7 @@ from app.db import new_id
 from app.errors import Missing
 from app.models.people import ADDRESS_PURPOSE, SALUTATION_PURPOSE
 from app.services import areas, consent
+from app.services.area_changes import outlines
 from geo import releases
 from messaging import email_address
 from messaging.types import Channel
@@ -128,6 +129,7 @@ def load(
             progress(total)
             block = []
     total += _load_block(session, block, controller, topics, wards, release, wording)
+    outlines.settle_all(session, day=CONFIRMED.date())
     progress(total)
     audit.record(
         session,

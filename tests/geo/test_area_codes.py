@@ -15,6 +15,10 @@ from geo.area_codes import AreaCodeError, AreaKind, bcu_code, force_code, kind_o
         ("BCU:CE", AreaKind.BCU),
         ("FORCE:metropolitan", AreaKind.FORCE),
         ("FORCE:city-of-london", AreaKind.FORCE),
+        ("PATCH:uxbridge-north", AreaKind.PATCH),
+        ("TOWN:ilford", AreaKind.TOWN_CENTRE),
+        ("STATION:bank", AreaKind.STATION),
+        ("SHAPE:fair-2026", AreaKind.SHAPE),
     ],
 )
 def test_a_code_tells_the_kind_of_its_area(code: str, kind: AreaKind) -> None:
@@ -34,6 +38,11 @@ def test_a_code_tells_the_kind_of_its_area(code: str, kind: AreaKind) -> None:
         "BCU:ce",
         "FORCE:",
         "FORCE:-a",
+        "PATCH:",
+        "PATCH:Uxbridge",
+        "PATCH:uxbridge--north",
+        "PATCH:longer-than-20-characters",
+        "STATION:bank\n",
     ],
 )
 def test_anything_else_is_refused_in_plain_english(code: str) -> None:

@@ -10,7 +10,7 @@ from app.services import areas, published
 from app.services.areas import AreaLine
 from app.services.published import Cursor, Listed
 from app.web import context, guards
-from app.web.public import feed
+from app.web.public import feed, moved
 from geo.area_codes import AreaCodeError, AreaKind, kind_of
 
 pages = Blueprint("area", __name__)
@@ -78,7 +78,7 @@ def is_code_of(code: str, kind: AreaKind) -> bool:
 def _line_of(session: Session, code: str, kind: AreaKind) -> AreaLine:
     line = areas.line(session, code, kind) if is_code_of(code, kind) else None
     if line is None or not line.above:
-        raise NotFound
+        raise moved.away(session, code, kind) if is_code_of(code, kind) else NotFound
     return line
 
 

@@ -13,7 +13,7 @@ from werkzeug.wrappers import Response as AnyResponse
 from app.services import areas, wards
 from app.services.wards import WardView
 from app.web import context, errors, guards
-from app.web.public import area
+from app.web.public import area, moved
 from geo.area_codes import AreaKind
 from geo.postcode import MAX_TYPED_CHARACTERS, PostcodeError
 
@@ -64,9 +64,11 @@ def ward(code: str) -> str:
 
 
 def _view(session: Session, code: str) -> WardView:
-    view = wards.view(session, code, most=RECENT) if area.is_code_of(code, AreaKind.WARD) else None
-    if view is None or not view.line.above:
+    if not area.is_code_of(code, AreaKind.WARD):
         raise NotFound
+    view = wards.view(session, code, most=RECENT)
+    if view is None or not view.line.above:
+        raise moved.away(session, code, AreaKind.WARD)
     return view
 
 
