@@ -29,7 +29,8 @@ INSERT INTO audit_entries (at, actor_kind, actor_id, organisation_id, area_code,
         CASE WHEN n % 10 < 7 THEN CAST(:police AS uuid) WHEN n % 10 = 7 THEN CAST(:other AS uuid) END,
         CASE WHEN n % 2 = 0 THEN 'E05' || (930001 + n % 300) END,
         CASE n % 4 WHEN 0 THEN 'staff:' || md5('officer' || n % 200)::uuid WHEN 1 THEN 'alert:' || md5('a' || n % 5000)::uuid
-            WHEN 2 THEN 'contact:' || n % 20000 ELSE CASE WHEN n % 40 = 3 THEN 'table:receipts' ELSE 'key:' || n % 3000 END END,
+            WHEN 2 THEN 'contact:' || n % 20000
+            ELSE CASE WHEN n % 400 = 3 THEN 'table:receipts' ELSE 'key:' || n % 3000 END END,
         CASE WHEN n % 4 = 0 THEN 'staff:sign-in' WHEN n % 4 = 1 THEN 'alert:alter' WHEN n % 10007 = 3 THEN 'role:grant'
             WHEN n % 40009 = 6 THEN 'contact:erase' WHEN n % 4 = 2 THEN 'contact:consult' ELSE 'ledger:purge' END,
         CASE WHEN n % 40009 = 6 THEN 'erasure' WHEN n % 3 = 0 THEN 'consultation' END,

@@ -8,10 +8,12 @@ from datetime import datetime, timedelta
 from urllib.parse import quote, urlencode
 from uuid import UUID
 
+from app.audit import record as audit
 from app.db import Pt, utc_now
 from app.models.areas import Area, Postcode
 from app.models.people import ContactPoint
 from app.models.staff import Staff
+from app.permissions import Role
 from app.registry import Registry
 from app.services import (
     answers,
@@ -27,6 +29,8 @@ from app.services import (
     teams,
 )
 from app.services.confirmations import own_page, signups
+from app.services.record_search import tickets
+from app.services.record_search.wanted import Wanted
 from messaging.links import LIVES, MANAGE, REPLY, STOP, Signer
 from messaging.types import Channel
 from tests.entering import PASSWORD, code_in, enrol, invite, link_in, terms
@@ -110,6 +114,7 @@ def populate(
     teams.add_member(session, team.id, role="Police constable", actor=ACTOR)
     address = f"officer-{force.slug}@police.example"
     officer = enrol(session, slug=force.slug, team=TEAM, address=address, name="PC Sam Okafor", site=site)
+    makes.role(officer, Role.AUDITOR)
     contacts = [
         _resident(makes, force.id, Channel.EMAIL, f"resident{n}-{force.slug}@people.example", postcode)
         for n in range(5)
@@ -226,6 +231,9 @@ def populate(
     )
     invitations.choose(session, half, passwords.make(PASSWORD), now=now)
     (place,) = (one.place for one in subscriptions.mine(session, known.id))
+    who = makes.who(officer)
+    auditor = audit.Actor(audit.ActorKind.STAFF, id=str(officer.id), origin="web")
+    looked = tickets.begin(session, who, Wanted(), why="The yearly audit", actor=auditor, now=now)
     reach = {
         "ward.home": ["/"],
         "ward.postcode": [f"/postcode?postcode={quote(postcode)}", "/postcode?postcode=SW1A", "/postcode"],
@@ -284,6 +292,10 @@ def populate(
         "metrics.metrics": ["/metrics"],
         "status.status": ["/status"],
         "status.figures": ["/status/figures"],
+        "record.search": ["/staff/record"],
+        "record.found": [f"/staff/record/{looked}"],
+        "record.entry": [f"/staff/record/{looked}/{looked - 1}"],
+        "record.heads": ["/staff/record/heads"],
         "status.alarm": ["/status/alarms/urgent-stalled", "/status/alarms/brake-pulled"],
     }
     posts = {
@@ -294,6 +306,9 @@ def populate(
         "compose.send": [f"/staff/alerts/{draft.id}/send"],
         "compose.discard": [f"/staff/alerts/{other_draft.id}/discard"],
         "compose.segments": ["/staff/alerts/segments"],
+        "record.look": ["/staff/record"],
+        "record.export": [f"/staff/record/{looked}/export"],
+        "record.take_heads": ["/staff/record/heads"],
         "inbox.answer": [f"/staff/inbox/{talks[0]}/answer"],
         "inbox.close": [f"/staff/inbox/{talks[0]}/close"],
         "inbox.reopen": [f"/staff/inbox/{talks[2]}/reopen"],
@@ -329,6 +344,8 @@ def populate(
             "progress.stop": {"why": "It is over."},
             "progress.pause": {"why": "Wait for the new picture."},
             "inbox.answer": {"body": "Thank you."},
+            "record.look": {"why": "The yearly audit", "resident": known.address},
+            "record.export": {"file": "csv"},
         },
     )
 

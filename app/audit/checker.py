@@ -66,8 +66,12 @@ class Checker:
         for n, line in enumerate(lines, start=1):
             try:
                 entry = json.loads(line)
-                canonical, seq = entry["canonical"], entry["seq"]
+                canonical, seq, prev, digest = (entry[k] for k in ("canonical", "seq", "prev", "hash"))
                 same = json.loads(canonical) == [entry[name] for name in FIELDS]
+                if seq is not None and (
+                    type(seq) is not int or type(prev) is not str or type(digest) is not str
+                ):
+                    raise ValueError
             except (ValueError, KeyError, TypeError):
                 self._say(f"line {n} of the record is no entry")
                 self._before = None
@@ -78,7 +82,7 @@ class Checker:
             if seq is None:
                 self.unsealed += 1
             else:
-                self._link(n, seq, str(entry["prev"]), str(entry["hash"]), canonical)
+                self._link(n, seq, prev, digest, canonical)
 
     def _link(self, n: int, seq: int, prev: str, digest: str, canonical: str) -> None:
         wrong = len(self.wrong)
@@ -92,6 +96,8 @@ class Checker:
             self._say(f"line {n} of the record, link {seq}, is not the one that a signed head vouches for")
         before, self._before = self._before, (seq, prev, digest)
         step = seq - before[0] if before else 0
+        if before and step == 0:
+            self._say(f"line {n} of the record, link {seq}, is there twice")
         if before and step == 1 and prev != before[2]:
             self._say(f"line {n} of the record, link {seq}, does not follow link {before[0]}")
         if before and step == -1 and digest != before[1]:

@@ -84,6 +84,7 @@ class AuditEntry(Base):
             "ix_audit_entries_area",
             "organisation_id",
             "area_code",
+            "actor_kind",
             "at",
             "id",
             postgresql_where=sa.text("area_code IS NOT NULL"),

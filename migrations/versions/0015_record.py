@@ -19,7 +19,7 @@ INDEXES = {
     "subject": (["subject"], None),
     "actor": (["organisation_id", "actor_kind", "actor_id"], None),
     "event": (["organisation_id", "event"], None),
-    "area": (["organisation_id", "area_code"], "area_code IS NOT NULL"),
+    "area": (["organisation_id", "area_code", "actor_kind"], "area_code IS NOT NULL"),
     "s62": (["organisation_id", "s62"], "s62 IS NOT NULL"),
 }
 

@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 from app import access
 from app.access import PERSONAL, Who
 from app.audit.encoding import COLUMNS
+from app.audit.record import ActorKind
 from app.permissions import Permission
 from app.services.record_search.wanted import Wanted
 
@@ -74,6 +75,9 @@ _BELOW = """
 _SERVICE = f"""
     (split_part(e.subject, ':', 1) NOT IN ({", ".join(f"'{kind}'" for kind in PERSONAL)})
      OR (SELECT true FROM audit_entries o WHERE o.subject = e.subject AND o.organisation_id = :organisation LIMIT 1))
+"""
+_EACH_AREA = """
+    (SELECT code, kind FROM unnest(CAST(:codes AS text[])) a(code), unnest(CAST(:kinds AS text[])) k(kind)) c
 """
 _MINE, _NOBODYS = "e.organisation_id = :organisation", "e.organisation_id IS NULL"
 
@@ -213,9 +217,13 @@ def _walk(
             query.values |= {f"actor_kind_{n}": of, f"actor_{n}": id}
             actor = [f"e.actor_kind = :actor_kind_{n}", f"e.actor_id = :actor_{n}"]
             query.ours([*actor, *narrowed, *kind], ["e.actor_kind", "e.actor_id"])
-    elif codes is not None and wanted.event is None and wanted.s62 is None and wanted.by is None:
-        each = "unnest(CAST(:codes AS text[])) c(code)"
-        query.way([_MINE, "e.area_code = c.code"], ["e.organisation_id", "e.area_code"], each=each)
+    elif codes is not None and wanted.event is None and wanted.s62 is None:
+        query.values["kinds"] = [wanted.by] if wanted.by else [str(one) for one in ActorKind]
+        query.way(
+            [_MINE, "e.area_code = c.code", "e.actor_kind = c.kind"],
+            ["e.organisation_id", "e.area_code", "e.actor_kind"],
+            each=_EACH_AREA,
+        )
     elif wanted.event is not None:
         query.ours([*narrowed, *kind], ["e.event"])
     elif wanted.s62 is not None:
