@@ -63,11 +63,11 @@ def code_of(*roots: str) -> dict[Path, ast.Module]:
 
 @cache
 def texts_in_code() -> frozenset[str]:
-    """Every string constant of the service, but for the table of events itself."""
+    """Every string constant of the service, but for the table of events, and permissions that are called like some."""
     return frozenset(
         node.value
         for path, tree in code_of("app", "workers").items()
-        if path != PROJECT / "app/audit/events.py"
+        if path not in (PROJECT / "app/audit/events.py", PROJECT / "app/permissions.py")
         for node in ast.walk(tree)
         if isinstance(node, ast.Constant) and isinstance(node.value, str)
     )
