@@ -21,7 +21,7 @@ from app.errors import Conflict, Invalid, Missing
 from app.models.alerts import Alert
 from app.models.ledger import BULK_LANE, URGENT_LANE, Dispatch, DispatchContent
 from app.models.organisations import Sender, SenderController
-from app.services import audience, freeze, pausing, published, rendering
+from app.services import alerts, audience, freeze, pausing, published, rendering
 from app.services.budgets import reserving
 from app.services.budgets.allowances import USUAL_PRICES, Prices
 from config.queues import Queue
@@ -111,6 +111,7 @@ def send(
         subject=f"alert:{alert.id}",
         actor=actor,
         organisation=alert.controller_id,
+        area=alerts.area_of(alert),
         detail={
             "dispatch": str(dispatch.id),
             "recipients": counted.recipients,
@@ -229,6 +230,7 @@ def stop(session: Session, dispatch_id: UUID, *, actor: audit.Actor, why: str) -
         subject=f"dispatch:{dispatch_id}",
         actor=actor,
         organisation=dispatch.controller_id,
+        area=pausing.area_of(session, dispatch),
         why=why,
     )
     _ring(session, dispatch.lane, 1)

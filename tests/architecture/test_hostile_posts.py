@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import os
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -119,7 +121,10 @@ def stage(database: Database) -> Iterator[Stage]:
     rows = Rows(database)
     # Providers on this machine, so that addresses of nobody are taken; none of them is called.
     nowhere = "http://127.0.0.1:9"
-    opened = open_site(database, TWILIO_BASE_URL=nowhere, SENDGRID_BASE_URL=nowhere)
+    heads = Path(os.environ["LOCAL_DIR"]) / "heads-of-hostile-posts"
+    heads.mkdir(parents=True, exist_ok=True)
+    (heads / "heads.jsonl").write_text("{}\n")
+    opened = open_site(database, TWILIO_BASE_URL=nowhere, SENDGRID_BASE_URL=nowhere, HEADS_DIR=str(heads))
     try:
         with opened.registry.engine.connect() as connection:
             outer = connection.begin()
