@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 from app.errors import Missing
 from app.models.access import Agreement, RoleGrant
 from app.models.alerts import Alert
+from app.models.audit import AuditEntry
 from app.models.ledger import Dispatch
 from app.models.organisations import Organisation
 from app.models.replies import Reply
@@ -28,8 +29,10 @@ from app.permissions import TABLE, Permission, Role, Scope
 __all__ = [
     "FRESH",
     "MINE",
+    "PERSONAL",
     "Held",
     "Who",
+    "codes_of",
     "everything_in",
     "fresh",
     "inside",
@@ -43,7 +46,7 @@ __all__ = [
 
 # How long a factor counts as just shown.
 FRESH = timedelta(minutes=10)
-Row = TypeVar("Row", Agreement, Alert, Dispatch, Reply, RoleGrant, Staff, Team)
+Row = TypeVar("Row", Agreement, Alert, AuditEntry, Dispatch, Reply, RoleGrant, Staff, Team)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +190,23 @@ def everything_in(session: Session, who: Who, permission: Permission, area_id: i
     return bool(found.scalar_one())
 
 
+_CODES = sa.text(
+    f"""
+    WITH RECURSIVE {MINE}
+    SELECT DISTINCT a.code FROM areas a
+    WHERE a.id IN (SELECT id FROM mine) OR a.parent_id IN (SELECT id FROM mine)
+    """
+)
+
+
+def codes_of(session: Session, who: Who, permission: Permission) -> list[str] | None:
+    """The areas where somebody may do this, by code, those that ended below one of today's too; None: everywhere."""
+    where = reach(who, permission)
+    if where.everywhere:
+        return None
+    return list(session.scalars(_CODES, where.values))
+
+
 def of_team(who: Who, controller: Any, team: Any) -> list[sa.ColumnElement[bool]]:
     """What ``Scope.TEAM`` lets somebody see in a list, as conditions on its columns that each follow one index."""
     whole = controller == who.organisation_id
@@ -196,7 +216,7 @@ def of_team(who: Who, controller: Any, team: Any) -> list[sa.ColumnElement[bool]
 
 
 def row(
-    session: Session, who: Who, permission: Permission, kind: type[Row], id: UUID, *, lock: bool = False
+    session: Session, who: Who, permission: Permission, kind: type[Row], id: UUID | int, *, lock: bool = False
 ) -> Row:
     """The only way from an id to a row as it stands. Missing when it is not there, or may not be had for this."""
     found = session.get(kind, id, with_for_update=lock, populate_existing=True)
@@ -207,6 +227,8 @@ def row(
 
 def may_on(session: Session, who: Who, permission: Permission, thing: Row) -> bool:
     """Whether somebody may do this to this."""
+    if isinstance(thing, AuditEntry):
+        return may(who, permission) and _of_entry(session, who, permission, thing)
     if isinstance(thing, Agreement | RoleGrant | Staff):
         organisation = thing.organisation_id
     else:
@@ -223,6 +245,25 @@ def may_on(session: Session, who: Who, permission: Permission, thing: Row) -> bo
             return codes is not None and inside(session, who, permission, codes)
         case _:
             return True
+
+
+# Whom or what an entry of no organisation may be about so that it is a person's, and not the service's.
+PERSONAL = ("confirmation", "contact", "person", "place", "reply")
+
+
+def _of_entry(session: Session, who: Who, permission: Permission, entry: AuditEntry) -> bool:
+    """Their organisation's, where they look; everywhere also what is the service's, or of a person known to it."""
+    codes = codes_of(session, who, permission)
+    if codes is not None:
+        return entry.organisation_id == who.organisation_id and entry.area_code in codes
+    if entry.organisation_id is not None:
+        return entry.organisation_id == who.organisation_id
+    if entry.subject.partition(":")[0] not in PERSONAL:
+        return True
+    known = sa.exists().where(
+        AuditEntry.subject == entry.subject, AuditEntry.organisation_id == who.organisation_id
+    )
+    return bool(session.scalar(sa.select(known)))
 
 
 def _of_alert(session: Session, alert: Alert) -> Sequence[str]:

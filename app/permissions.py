@@ -120,7 +120,9 @@ TABLE: dict[Permission, Rule] = {
         "change the organisation's settings and agreements", Scope.ORGANISATION, _FORCE, True
     ),
     Permission.RECORD_SEARCH: Rule("search the record", Scope.AREA, _AUDITOR, True),
-    Permission.RECORD_EXPORT: Rule("export the record's signed heads", Scope.ORGANISATION, _AUDITOR, True),
+    Permission.RECORD_EXPORT: Rule(
+        "export entries of the record, and its signed heads", Scope.ORGANISATION, _AUDITOR, True
+    ),
     Permission.RETENTION_READ: Rule(
         "see what is kept and what was removed", Scope.ORGANISATION, _ADMINISTRATORS | _AUDITOR
     ),

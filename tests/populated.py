@@ -8,6 +8,7 @@ from datetime import date, datetime, timedelta
 from urllib.parse import quote, urlencode
 from uuid import UUID
 
+from app.audit import record as audit
 from app.db import Pt, utc_now
 from app.models.areas import Area, Postcode
 from app.models.organisations import Organisation
@@ -31,6 +32,8 @@ from app.services import (
     teams,
 )
 from app.services.confirmations import own_page, signups
+from app.services.record_search import tickets
+from app.services.record_search.wanted import Wanted
 from messaging.links import LIVES, MANAGE, REPLY, STOP, Signer
 from messaging.types import Channel
 from tests.entering import PASSWORD, code_in, enrol, invite, link_in, terms
@@ -115,6 +118,7 @@ def populate(
     teams.add_member(session, team.id, role="Police constable", actor=ACTOR)
     address = f"officer-{force.slug}@police.example"
     officer = enrol(session, slug=force.slug, team=TEAM, address=address, name="PC Sam Okafor", site=site)
+    chief = _chief(makes, force)
     contacts = [
         _resident(makes, force.id, Channel.EMAIL, f"resident{n}-{force.slug}@people.example", postcode)
         for n in range(5)
@@ -230,7 +234,6 @@ def populate(
         site=site,
     )
     invitations.choose(session, half, passwords.make(PASSWORD), now=now)
-    makes.role(officer, Role.FORCE_ADMINISTRATOR)
     colleague, other_team = makes.officer(force, team), makes.team(force, [ward], name="Team of nobody")
     (held,) = roles.of_staff(session, colleague.id, now=now)
     awaited = makes.officer(force, team)
@@ -249,6 +252,10 @@ def populate(
     )
     theirs = f"/staff/people/{colleague.id}"
     (place,) = (one.place for one in subscriptions.mine(session, known.id))
+    auditor = audit.Actor(audit.ActorKind.STAFF, id=str(chief.id), origin="web")
+    looked = tickets.begin(
+        session, makes.who(chief), Wanted(), why="The yearly audit", actor=auditor, now=now
+    )
     reach = {
         "ward.home": ["/"],
         "ward.postcode": [f"/postcode?postcode={quote(postcode)}", "/postcode?postcode=SW1A", "/postcode"],
@@ -326,6 +333,10 @@ def populate(
         "metrics.metrics": ["/metrics"],
         "status.status": ["/status"],
         "status.figures": ["/status/figures"],
+        "record.search": ["/staff/record"],
+        "record.found": [f"/staff/record/{looked}"],
+        "record.entry": [f"/staff/record/{looked}/{looked - 1}"],
+        "record.heads": ["/staff/record/heads"],
         "status.alarm": ["/status/alarms/urgent-stalled", "/status/alarms/brake-pulled"],
     }
     posts = {
@@ -336,6 +347,9 @@ def populate(
         "compose.send": [f"/staff/alerts/{draft.id}/send"],
         "compose.discard": [f"/staff/alerts/{other_draft.id}/discard"],
         "compose.segments": ["/staff/alerts/segments"],
+        "record.look": ["/staff/record"],
+        "record.export": [f"/staff/record/{looked}/export"],
+        "record.take_heads": ["/staff/record/heads"],
         "inbox.answer": [f"/staff/inbox/{talks[0]}/answer"],
         "inbox.close": [f"/staff/inbox/{talks[0]}/close"],
         "inbox.reopen": [f"/staff/inbox/{talks[2]}/reopen"],
@@ -356,7 +370,7 @@ def populate(
         team_id=team.id,
         officer_id=officer.id,
         officer_email=address,
-        chief_id=_chief(makes, force).id,
+        chief_id=chief.id,
         contact_id=known.id,
         place_id=place,
         reference=appeal.reference,
@@ -386,6 +400,8 @@ def populate(
                 "signed_on-month": "2",
                 "signed_on-year": "2026",
             },
+            "record.look": {"why": "The yearly audit", "resident": known.address},
+            "record.export": {"file": "csv"},
         },
     )
 

@@ -37,6 +37,9 @@ EVENTS: dict[str, str] = {
     "postcode:load": "the postcodes of one release were loaded",
     "key:rotate": "values were encrypted again under a newer key",
     "record:verify": "the record was checked against its signed heads",
+    "record:search": "an auditor searched the record",
+    "record:consult": "an auditor opened an entry of the record",
+    "record:export": "entries of the record, or its signed heads, were handed out",
     # People and their addresses
     "contact:create": "a contact point was added",
     "contact:confirm": "a contact point was confirmed by whoever holds it",

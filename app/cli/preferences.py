@@ -42,7 +42,13 @@ def _of(address: str) -> Iterator[tuple[Session, ContactPoint]]:
 def show(address: str) -> None:
     """Say what the holder of ADDRESS, an e-mail address or a mobile number, asked for."""
     with _of(address) as (session, contact):
-        audit.record(session, event="contact:consult", subject=f"contact:{contact.id}", actor=opened.OPERATOR)
+        audit.record(
+            session,
+            event="contact:consult",
+            subject=f"contact:{contact.id}",
+            actor=opened.OPERATOR,
+            s62=audit.S62.CONSULTATION,
+        )
         wanted = wishes.of_contact(session, contact.id)
     for line in spoken(wanted):
         click.echo(line)

@@ -75,6 +75,28 @@ class AuditEntry(Base):
             name="s62",
         ),
         sa.CheckConstraint("length(why) <= 2000", name="why"),
+        # What a search begins with, then the order of its pages.
+        sa.Index("ix_audit_entries_time", "organisation_id", "at", "id"),
+        sa.Index("ix_audit_entries_subject", "subject", "at", "id"),
+        sa.Index("ix_audit_entries_actor", "organisation_id", "actor_kind", "actor_id", "at", "id"),
+        sa.Index("ix_audit_entries_event", "organisation_id", "event", "at", "id"),
+        sa.Index(
+            "ix_audit_entries_area",
+            "organisation_id",
+            "area_code",
+            "actor_kind",
+            "at",
+            "id",
+            postgresql_where=sa.text("area_code IS NOT NULL"),
+        ),
+        sa.Index(
+            "ix_audit_entries_s62",
+            "organisation_id",
+            "s62",
+            "at",
+            "id",
+            postgresql_where=sa.text("s62 IS NOT NULL"),
+        ),
     )
 
 

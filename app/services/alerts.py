@@ -50,6 +50,12 @@ class Words(TypedDict, total=False):
     restricted: bool
 
 
+def area_of(alert: Alert | None) -> str | None:
+    """The one area that an alert is for, as the record says it; none, when it is for several."""
+    codes = alert.audience.get("areas", []) if alert else []
+    return codes[0] if len(codes) == 1 else None
+
+
 def draft(
     session: Session,
     *,
@@ -75,7 +81,12 @@ def draft(
     session.add(alert)
     session.flush()
     audit.record(
-        session, event="alert:draft", subject=f"alert:{alert.id}", actor=actor, organisation=controller
+        session,
+        event="alert:draft",
+        subject=f"alert:{alert.id}",
+        actor=actor,
+        organisation=controller,
+        area=area_of(alert),
     )
     return alert
 
@@ -105,6 +116,7 @@ def change(
         subject=f"alert:{alert.id}",
         actor=actor,
         organisation=alert.controller_id,
+        area=area_of(alert),
     )
 
 
@@ -121,6 +133,7 @@ def discard(session: Session, alert: Alert, *, actor: audit.Actor) -> None:
         subject=f"alert:{alert.id}",
         actor=actor,
         organisation=alert.controller_id,
+        area=area_of(alert),
     )
 
 

@@ -21,7 +21,7 @@ from app.models.organisations import Organisation, Sender
 from app.models.people import ContactPoint
 from app.models.replies import Reply, ReplyMessage
 from app.permissions import Permission
-from app.services import people, post, published, receiving, replies
+from app.services import people, post, processing, published, receiving, replies
 from messaging import links
 from messaging.links import Signer
 from messaging.notices import notice
@@ -98,7 +98,7 @@ def answer(
         subject=f"reply:{reply.id}",
         actor=actor,
         organisation=reply.controller_id,
-        s62=receiving.s62(session, reply.controller_id, audit.S62.DISCLOSURE),
+        s62=processing.s62(session, reply.controller_id, audit.S62.DISCLOSURE),
         detail={"channel": str(channel)},
     )
 

@@ -17,6 +17,7 @@ from app.errors import Invalid, Missing
 from app.models.consent import Consent, Suppression, Wording
 from app.models.ledger import Dispatch
 from app.models.people import ContactPoint
+from app.services import processing
 
 ALERTS = "alerts"
 
@@ -119,6 +120,7 @@ def give(
         subject=f"contact:{contact.id}",
         actor=actor,
         organisation=controller,
+        s62=processing.s62(session, controller, audit.S62.COLLECTION),
         detail={"purpose": purpose, "wording": shown, "how": how},
     )
     return given is not None
@@ -222,6 +224,7 @@ def leave(
             subject=f"contact:{contact_id}",
             actor=actor,
             organisation=controller,
+            s62=processing.s62(session, controller, audit.S62.ALTERATION),
             detail={"how": how},
         )
     return True

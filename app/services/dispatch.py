@@ -21,7 +21,7 @@ from app.errors import Conflict, Invalid, Missing
 from app.models.alerts import Alert
 from app.models.ledger import BULK_LANE, URGENT_LANE, Dispatch, DispatchContent
 from app.models.organisations import Organisation, Sender, SenderController
-from app.services import audience, freeze, pausing, published, rendering
+from app.services import alerts, audience, freeze, pausing, published, rendering
 from app.services.budgets import reserving
 from app.services.budgets.allowances import USUAL_PRICES, Prices
 from config.queues import Queue
@@ -114,6 +114,7 @@ def send(
         subject=f"alert:{alert.id}",
         actor=actor,
         organisation=alert.controller_id,
+        area=alerts.area_of(alert),
         detail={
             "dispatch": str(dispatch.id),
             "recipients": counted.recipients,
@@ -232,6 +233,7 @@ def stop(session: Session, dispatch_id: UUID, *, actor: audit.Actor, why: str) -
         subject=f"dispatch:{dispatch_id}",
         actor=actor,
         organisation=dispatch.controller_id,
+        area=pausing.area_of(session, dispatch),
         why=why,
     )
     _ring(session, dispatch.lane, 1)

@@ -21,7 +21,7 @@ from app.errors import Invalid
 from app.models.consent import Suppression
 from app.models.organisations import Organisation, Sender, SenderController
 from app.models.people import ContactPoint
-from app.services import answers, consent, limits, people, post, receiving, stand_ins
+from app.services import answers, consent, limits, people, post, processing, receiving, stand_ins
 from messaging.types import Channel, InboundSms, Keyword
 
 THANKS_UP_TO = Decimal("0.5")  # of the day's budget for texts that nobody pays for
@@ -215,6 +215,7 @@ def stop(session: Session, sender_id: int, digest: bytes) -> None:
                 subject=f"sender:{sender_id}",
                 actor=actor,
                 organisation=controller,
+                s62=processing.s62(session, controller, audit.S62.ALTERATION),
                 detail={"reason": "stop"},
             )
 
@@ -245,5 +246,6 @@ def start(session: Session, sender_id: int, digest: bytes, *, sent_at: datetime 
             subject=f"sender:{sender_id}",
             actor=actor,
             organisation=controller,
+            s62=processing.s62(session, controller, audit.S62.ALTERATION),
             detail={"reason": "start"},
         )

@@ -51,7 +51,13 @@ def create(
     )
     session.add(organisation)
     session.flush()
-    audit.record(session, event="organisation:create", subject=f"organisation:{organisation.id}", actor=actor)
+    audit.record(
+        session,
+        event="organisation:create",
+        subject=f"organisation:{organisation.id}",
+        actor=actor,
+        organisation=organisation.id,
+    )
     return organisation
 
 

@@ -319,6 +319,7 @@ def suppress(session: Session, reported: Iterable[tuple[UUID, str]]) -> int:
             event="suppression:add",
             subject="table:service_messages",
             actor=audit.Actor(audit.ActorKind.PROVIDER, origin="worker:receipts"),
+            s62=audit.S62.ALTERATION,
             detail={"added": added},
         )
     return added

@@ -15,7 +15,9 @@ from sqlalchemy.orm import Session
 from app import queue
 from app.audit import record as audit
 from app.errors import Conflict, Invalid, Missing
+from app.models.alerts import Alert
 from app.models.ledger import URGENT_LANE, Dispatch
+from app.services import alerts
 from config.queues import Queue
 
 MOST_WHY = 500
@@ -132,6 +134,11 @@ def _open(session: Session, dispatch_id: UUID) -> Dispatch:
     return dispatch
 
 
+def area_of(session: Session, dispatch: Dispatch) -> str | None:
+    """The one area of a dispatch's alert; none, for several, and for a digest."""
+    return alerts.area_of(session.get(Alert, dispatch.alert_id)) if dispatch.alert_id else None
+
+
 def _note(session: Session, event: str, dispatch: Dispatch, actor: audit.Actor, why: str | None) -> None:
     audit.record(
         session,
@@ -139,5 +146,6 @@ def _note(session: Session, event: str, dispatch: Dispatch, actor: audit.Actor, 
         subject=f"dispatch:{dispatch.id}",
         actor=actor,
         organisation=dispatch.controller_id,
+        area=area_of(session, dispatch),
         why=why,
     )

@@ -26,7 +26,7 @@ from app.models.people import (
     PlaceArea,
     Subscription,
 )
-from app.services import areas, consent
+from app.services import areas, consent, processing
 from app.services.area_changes import outlines
 from messaging import email_address, phone
 from messaging.types import Channel
@@ -97,8 +97,12 @@ def add_contact(
     salutation: str | None = None,
     confirmed_at: datetime | None = None,
     synthetic: bool = False,
+    controller: UUID | None = None,
 ) -> ContactPoint:
-    """The contact point of an address: the one that is there, or a new one. Shared by all who use it."""
+    """The contact point of an address: the one that is there, or a new one. Shared by all who use it.
+
+    ``controller``: for whom it is added, as the record says it.
+    """
     if salutation is not None and (len(salutation) > 100 or "\x00" in salutation):
         raise Invalid("salutation", "The name must be at most 100 characters.")
     keyring = crypto.keyring()
@@ -129,20 +133,33 @@ def add_contact(
             event="contact:create",
             subject=f"contact:{contact.id}",
             actor=actor,
-            s62=None,
+            organisation=controller,
+            s62=processing.s62(session, controller, audit.S62.COLLECTION),
             detail={"channel": str(address.channel)},
         )
     return contact
 
 
 def confirm(
-    session: Session, contact: ContactPoint, *, actor: audit.Actor, now: datetime | None = None
+    session: Session,
+    contact: ContactPoint,
+    *,
+    actor: audit.Actor,
+    now: datetime | None = None,
+    controller: UUID | None = None,
 ) -> None:
     """The holder proved that the address is theirs."""
     if contact.confirmed_at is None:
         contact.confirmed_at = now or utc_now()
         session.flush()
-        audit.record(session, event="contact:confirm", subject=f"contact:{contact.id}", actor=actor)
+        audit.record(
+            session,
+            event="contact:confirm",
+            subject=f"contact:{contact.id}",
+            actor=actor,
+            organisation=controller,
+            s62=processing.s62(session, controller, audit.S62.ALTERATION),
+        )
 
 
 def subscribe(
@@ -184,6 +201,7 @@ def subscribe(
         actor=actor,
         organisation=controller,
         area=ward.code,
+        s62=processing.s62(session, controller, audit.S62.COLLECTION),
         detail={"topics": len(topics)},
     )
     return place

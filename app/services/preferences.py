@@ -86,6 +86,7 @@ def choose(session: Session, contact: ContactPoint, wanted: Preferences, *, acto
         event="subscription:alter",
         subject=f"contact:{contact.id}",
         actor=actor,
+        s62=audit.S62.ALTERATION,
         detail={"quiet_hours": wanted.quiet_hours, "weekly_cap": wanted.weekly_cap, "digest": wanted.digest},
     )
     return True

@@ -25,7 +25,7 @@ from app.models.organisations import Organisation, Sender, SenderController
 from app.models.people import ContactPoint
 from app.models.replies import Reply, ReplyMessage
 from app.models.teams import Team
-from app.services import limits, people, published, stand_ins
+from app.services import limits, people, processing, published, stand_ins
 from messaging import phone
 from messaging.types import Channel, InboundSms
 
@@ -270,15 +270,10 @@ def _keep(
         subject=f"reply:{reply_id}",
         actor=actor,
         organisation=controller,
-        s62=s62(session, controller, audit.S62.COLLECTION),
+        s62=processing.s62(session, controller, audit.S62.COLLECTION),
         detail={"message": str(added), "channel": channel},
     )
     return reply_id, True
-
-
-def s62(session: Session, controller: UUID, kind: audit.S62) -> audit.S62 | None:
-    """What a competent authority must log; nobody else processes replies for law enforcement."""
-    return kind if session.get_one(Organisation, controller).competent_authority else None
 
 
 def reader_name(session: Session, controller: UUID, team: UUID | None) -> str:

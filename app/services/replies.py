@@ -24,7 +24,7 @@ from app.models.people import ContactPoint
 from app.models.replies import STATES, Reply, ReplyMessage
 from app.models.staff import Staff
 from app.permissions import Permission
-from app.services import consent, published, receiving
+from app.services import consent, processing, published, receiving
 
 PAGE, THREAD_PAGE = 25, 50
 COUNTED = 1_000  # an inbox is counted up to here: beyond it, it is simply full
@@ -291,5 +291,5 @@ def _record(session: Session, reply: Reply, event: str, actor: audit.Actor, kind
         subject=f"reply:{reply.id}",
         actor=actor,
         organisation=reply.controller_id,
-        s62=receiving.s62(session, reply.controller_id, kind),
+        s62=processing.s62(session, reply.controller_id, kind),
     )

@@ -116,5 +116,6 @@ def _note(session: Session, table: str, gone: int) -> None:
             event="ledger:purge",
             subject=f"table:{table}",
             actor=audit.SYSTEM,
+            s62=audit.S62.ERASURE,
             detail={"deleted": gone},
         )

@@ -19,7 +19,7 @@ from app.errors import Invalid, Missing
 from app.models.alerts import TOPICS
 from app.models.consent import Consent
 from app.models.people import ContactPoint, Subscription
-from app.services import areas, consent, people, sessions, team_entries
+from app.services import areas, consent, people, processing, sessions, team_entries
 
 __all__ = ["TOPIC_WORDS", "Mine", "leave_all", "mine", "move", "set_topics", "the_place"]
 
@@ -201,6 +201,7 @@ def move(session: Session, contact_id: int, place_id: UUID, postcode: str, *, ac
         actor=actor,
         organisation=place.controller,
         area=ward.code,
+        s62=processing.s62(session, place.controller, audit.S62.ALTERATION),
         detail={"now": new.id},
     )
     return new.id
@@ -235,6 +236,7 @@ def leave_all(session: Session, contact_id: int, *, actor: audit.Actor) -> None:
 def _record(
     session: Session, event: str, place: Mine, contact_id: int, actor: audit.Actor, **detail: int
 ) -> None:
+    kind = audit.S62.COLLECTION if event == "subscription:add" else audit.S62.ALTERATION
     audit.record(
         session,
         event=event,
@@ -242,5 +244,6 @@ def _record(
         actor=actor,
         organisation=place.controller,
         area=place.ward_code or None,
+        s62=processing.s62(session, place.controller, kind),
         detail=detail,
     )

@@ -57,6 +57,7 @@ def suppress(session: Session, known: Sequence[tuple[int, Receipt]]) -> int:
                 event="suppression:add",
                 subject=f"dispatch:{dispatch}",
                 actor=audit.Actor(audit.ActorKind.PROVIDER, origin="worker:receipts"),
+                s62=audit.S62.ALTERATION,
                 detail={"reason": why, "added": added},
             )
         total += added

@@ -11,7 +11,7 @@ from wtforms import validators
 
 from app.errors import Invalid
 
-__all__ = ["Code", "Form", "Line", "Lines", "Many", "One", "Secret"]
+__all__ = ["Code", "Form", "Line", "Lines", "Many", "One", "Pick", "Secret"]
 
 
 def _storable(form: wtforms.Form, field: wtforms.Field) -> None:
@@ -102,6 +102,20 @@ class One(wtforms.RadioField):
     def pre_validate(self, form: wtforms.Form) -> None:
         if self.data and self.data not in {value for value, *_ in self.choices}:
             raise validators.StopValidation(self.needed)
+
+
+class Pick(wtforms.SelectField):
+    """One of a long list that opens; the first choice, with the value "", is none of them."""
+
+    def __init__(
+        self, label: str, choices: Iterable[tuple[str, str]] = (), *, hint: str = "", **more: Any
+    ) -> None:
+        super().__init__(label, description=hint, validate_choice=False, **more)
+        self.choices = list(choices)
+
+    def pre_validate(self, form: wtforms.Form) -> None:
+        if self.data and self.data not in {value for value, *_ in self.choices}:
+            raise validators.StopValidation("Choose one of the list.")
 
 
 class Many(wtforms.SelectMultipleField):

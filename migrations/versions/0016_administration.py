@@ -1,6 +1,6 @@
 """Administration: what people were told of before it ended, and what its pages look for.
 
-Revision: 0016, after 0010
+Revision: 0016, after 0015
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from alembic import op
 from migrations import administration_sql
 
 revision = "0016"
-down_revision = "0010"
+down_revision = "0015"
 branch_labels = None
 depends_on = None
 

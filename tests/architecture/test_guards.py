@@ -28,7 +28,10 @@ SIGNED = {
 # The time at which an officer was last seen is kept by whatever page they open.
 SEEN = frozenset({"web_sessions"})
 # Who reads what residents wrote is on the record before it is shown: a promise, and no change of anything else.
-ON_RECORD = {"inbox.reply": {"audit_entries", "audit_pending"}}
+ON_RECORD = {
+    "inbox.reply": {"audit_entries", "audit_pending"},
+    "record.entry": {"audit_entries", "audit_pending", "rate_counters"},
+}
 
 
 @pytest.fixture

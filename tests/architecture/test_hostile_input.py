@@ -186,14 +186,14 @@ def test_signed_but_hostile_calls_are_kept_once_or_refused(ground: Ground) -> No
 
 
 # The commands --------------------------------------------------------------------------------
-# These start servers, end them or change the cluster: words that no option can take end their line,
+# These start servers, end them, change the cluster or write files: words that no option can take end their line,
 # so whatever stands before is refused by the parser.
 REFUSED = ["surplus", "surplus", "surplus", "surplus"]
 ENDINGS: dict[str, list[str]] = {
     **dict.fromkeys(
         (
             "demo", "sandbox", "services stop", "services status", "db roles", "db upgrade", "db check",
-            "london load", "london disagreements", "settings", "alarms test",
+            "london load", "london disagreements", "settings", "alarms test", "audit export", "audit heads export",
         ),
         REFUSED,
     ),
@@ -201,6 +201,7 @@ ENDINGS: dict[str, list[str]] = {
 }  # fmt: skip
 # What may grow when the words happen to be good.
 GROWS = {
+    "audit verify": {"audit_entries", "audit_pending"},
     "alert draft": {"alerts", "audit_entries", "audit_pending"},
     "alert send": {
         "alert_areas",
@@ -288,7 +289,8 @@ def walk_commands(ground: Ground, examples: int) -> None:
             assert "Traceback" not in result.output
             if ending is REFUSED:
                 assert result.exit_code == 2 or "Usage: " in result.output
-            if result.exit_code == 0 and path in GROWS:
+            # A check is on the record whatever it found.
+            if result.exit_code <= (path == "audit verify") and path in GROWS:
                 grown = {name for name, rows in ground.count().items() if rows != before.get(name)}
                 assert GROWS[path] is None or grown <= GROWS[path]
                 before = ground.count()

@@ -25,6 +25,10 @@ DENIED = frozenset({403, 404})
 ENDS = frozenset({"sign_in.sign_out"})
 
 
+# What is one person's own: nobody else of the walk may have it, whatever their role.
+OWN = frozenset({"search_id"})
+
+
 def has_thing(rule: Rule) -> bool:
     """Whether an address names a row of somebody's."""
     return any(
@@ -70,6 +74,7 @@ def test_every_route_answers_every_role_in_every_place_as_the_table_says(world: 
             if rule.endpoint in ENDS:
                 continue
             expected = allowed(permission, person.role, person.place, thing=has_thing(rule))
+            expected = expected and not OWN & rule.arguments
             for method in sorted((rule.methods or set()) & {"GET", "POST"}):
                 for path in world.paths(rule, method):
                     answer = world.ask(person, method, path, world.form(rule.endpoint))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
@@ -93,7 +94,22 @@ def refuse(session: Session, token: str, *, actor: audit.Actor, now: datetime) -
     confirmation.code_digest = tokens.no_code()
     confirmation.link_digest = None
     session.flush()
-    audit.record(session, event="confirmation:refuse", subject=f"confirmation:{confirmation.id}", actor=actor)
+    audit.record(
+        session,
+        event="confirmation:refuse",
+        subject=f"confirmation:{confirmation.id}",
+        actor=actor,
+        organisation=_controller(session, confirmation),
+        s62=audit.S62.ALTERATION,
+    )
+
+
+def _controller(session: Session, confirmation: Confirmation) -> UUID | None:
+    """For whom the address was typed; nobody, when its holder only asked for their own page."""
+    if confirmation.signup_id is None:
+        return None
+    signup = session.get(Signup, confirmation.signup_id)
+    return signup.controller_id if signup else None
 
 
 def _refusable(session: Session, token: str, *, lock: bool = False) -> Confirmation:

@@ -241,10 +241,11 @@ def accept(
         actor=actor,
         salutation=signup.salutation,
         synthetic=people.is_fictional(address),
+        controller=signup.controller_id,
     )
     if signup.salutation and not contact.salutation:
         contact.salutation = signup.salutation
-    people.confirm(session, contact, actor=actor, now=now)
+    people.confirm(session, contact, actor=actor, now=now, controller=signup.controller_id)
     people.subscribe(
         session,
         contact,

@@ -64,6 +64,7 @@ def drop(session: Session, month: date, keep: int) -> bool:
             event="ledger:purge",
             subject=f"ledger:{month:%Y-%m}",
             actor=audit.SYSTEM,
+            s62=audit.S62.ERASURE,
             detail={"kept_months": keep},
         )
     return gone

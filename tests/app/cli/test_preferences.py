@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import sqlalchemy as sa
 
 from tests.app.cli.conftest import Run
 from tests.conftest import Database
@@ -38,6 +39,18 @@ def test_preferences_are_set_shown_and_cleared(run: Run) -> None:
     assert "a digest" not in run("preferences", "show", MOBILE).output
     assert run("preferences", "clear", MAIL).output == "changed\n"
     assert run("preferences", "show", MAIL).output == "everything at once\n"
+
+
+@pytest.mark.usefixtures("both")
+def test_a_look_is_on_the_record_as_a_consultation(run: Run, committed: Database) -> None:
+    assert run("preferences", "show", MAIL).exit_code == 0
+    opened = committed.open()
+    with opened.sessions() as session:
+        found = session.execute(
+            sa.text("SELECT actor_kind, s62 FROM audit_entries WHERE event = 'contact:consult'")
+        )
+        assert found.all() == [("operator", "consultation")]
+    opened.engine.dispose()
 
 
 @pytest.mark.usefixtures("both")
