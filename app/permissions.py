@@ -152,6 +152,8 @@ COMMANDS: dict[str, Permission] = {
     "areas plan stop": _OPERATE,
     "areas shape add": _OPERATE,
     "areas shape end": _OPERATE,
+    "audit export": Permission.RECORD_EXPORT,
+    "audit heads export": Permission.RECORD_EXPORT,
     "audit verify": _OPERATE,
     "brake list": _OPERATE,
     "brake release": _OPERATE,
