@@ -29,6 +29,7 @@ from app.models import (  # noqa: F401
     receipts,
     reconcile,
     replies,
+    retention,
     routes,
     service_messages,
     sight,
