@@ -19,6 +19,7 @@ from sqlalchemy.orm import Session
 from app import crypto
 from app.audit import record as audit
 from app.db import utc_now
+from app.models.people import ContactPoint
 from app.services.erasure.stores import STORES
 
 __all__ = ["LATE", "MOST", "Bound", "Erased", "again", "bound", "contacts", "people"]
@@ -171,9 +172,13 @@ def _erase(
     session: Session, ids: Sequence[int], ats: Mapping[int, datetime], actor: audit.Actor, why: str | None
 ) -> None:
     session.execute(_JOURNAL_CONTACTS, {"ids": ids, "ats": [ats[one] for one in ids]})
+    gone = set(ids)
     values = {"contacts": ids, "pseudonyms": [_pseudonym(one) for one in ids]}
     for statement in _STATEMENTS.values():
         session.execute(statement, values)
+    for thing in list(session.identity_map.values()):  # what was read of them before is no longer there
+        if isinstance(thing, ContactPoint) and thing.id in gone:
+            session.expunge(thing)
     for one in ids:
         _record(session, "contact:erase", f"contact:{one}", actor, why)
 
