@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from migrations.front_door_sql import _FATE
 from migrations.ground_sql import APP, WORKER
 
 # The worker may delete evidence that has had its time; a consent that names a contact point is nobody's to delete.
@@ -27,6 +28,8 @@ _CHOICE = "withdrawn_at, withdrawn_how, contact_id, pseudonym"
 RIGHTS = {
     "consents": (f"SELECT, INSERT, UPDATE ({_CHOICE})", f"SELECT, UPDATE ({_CHOICE}), DELETE"),
     "retention_runs": ("SELECT", "SELECT, INSERT, UPDATE (removed, oldest_left, ran_at), DELETE"),
+    # A code that waits for an address that is erased is not sent.
+    "service_messages": ("SELECT, INSERT, DELETE", f"SELECT, INSERT, UPDATE ({_FATE}), DELETE"),
     "replies": (
         "SELECT, INSERT, UPDATE (state, name_enc, last_at, closed_at, closed_by)",
         "SELECT, INSERT, UPDATE (state, last_at, closed_at, closed_by), DELETE",
@@ -34,6 +37,7 @@ RIGHTS = {
 }
 TAKEN_BACK = [
     f"REVOKE DELETE, UPDATE (contact_id, pseudonym) ON consents FROM {WORKER}",
+    f"REVOKE DELETE ON service_messages FROM {APP}",
     f"REVOKE DELETE ON replies FROM {WORKER}",
     f"REVOKE SELECT (controller_id) ON signups FROM {WORKER}",
 ]

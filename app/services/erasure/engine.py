@@ -21,6 +21,7 @@ from app.audit import record as audit
 from app.db import utc_now
 from app.models.people import ContactPoint
 from app.services.erasure.stores import STORES
+from messaging import email_address
 
 __all__ = ["LATE", "MOST", "Bound", "Erased", "again", "bound", "contacts", "people"]
 
@@ -173,6 +174,7 @@ def _erase(
 ) -> None:
     session.execute(_JOURNAL_CONTACTS, {"ids": ids, "ats": [ats[one] for one in ids]})
     gone = set(ids)
+    _take_back_codes(session, ids)
     values = {"contacts": ids, "pseudonyms": [_pseudonym(one) for one in ids]}
     for statement in _STATEMENTS.values():
         session.execute(statement, values)
@@ -181,6 +183,41 @@ def _erase(
             session.expunge(thing)
     for one in ids:
         _record(session, "contact:erase", f"contact:{one}", actor, why)
+
+
+_CODES = sa.text(
+    """
+    SELECT id, channel, address_enc FROM service_messages
+    WHERE state = 'waiting' AND kind IN ('confirm', 'manage') AND contact_id IS NULL AND address_enc IS NOT NULL
+    """
+)
+_DIGESTS = sa.text(f"SELECT channel, digest FROM contact_points WHERE id = ANY({_IDS})")
+_TAKE_BACK = sa.text(
+    "DELETE FROM service_messages WHERE id = ANY(CAST(:ids AS uuid[])) AND state = 'waiting'"
+)
+
+
+def _take_back_codes(session: Session, ids: Sequence[int]) -> None:
+    """Delete codes that wait to be sent to these addresses: they bear no digest, and wait for seconds as a rule."""
+    theirs = {(channel, bytes(digest)) for channel, digest in session.execute(_DIGESTS, {"contacts": ids})}
+    if not theirs:
+        return
+    waiting = session.execute(_CODES).all()
+    mine = [id for id, channel, blob in waiting if (channel, _digest(channel, bytes(blob))) in theirs]
+    if mine:
+        session.execute(_TAKE_BACK, {"ids": mine})
+
+
+def _digest(channel: str, blob: bytes) -> bytes | None:
+    """Of an address as it is kept with a message; None where it cannot be read: then nobody can be written to by it."""
+    keyring = crypto.keyring()
+    try:
+        address = keyring.decrypt(blob, "service_messages.address")
+        if channel == "sms":
+            return keyring.digest("phone", address)
+        return keyring.digest("email", email_address.parse(address, allow_special_use=True).form)
+    except (crypto.CryptoError, email_address.EmailError):
+        return None
 
 
 def _pseudonym(contact_id: int) -> bytes:

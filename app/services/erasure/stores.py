@@ -108,9 +108,10 @@ STORES: tuple[Store, ...] = (
     Store("reply_messages", _W, "with the thread, both sides of it"),
     Store("web_sessions", _W, "with the address: whoever is signed in by it is signed out"),
     Store(
-        "service_messages", _W,
-        "with the address; one that was for an address not yet proved has lost it as soon as its fate was known, and "
-        "goes in its time",
+        "service_messages",
+        _W,
+        "with the address; so do codes that wait for it; one that a worker has in hand loses its words and address as "
+        "soon as its fate is known",
     ),
     Store(
         "deliveries", _C,
