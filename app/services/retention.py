@@ -189,7 +189,7 @@ CLASSES: Sequence[Kept | Other] = (
     ),
     Other(
         "erasures", "what came in about somebody while they were being erased", "until the next hour",
-        "a worker may have been writing it down; see decision 0036",
+        "somebody may have been writing it down",
         lambda session, *, now, most: engine.again(session, now=now, most=most),
     ),
     Kept(

@@ -25,6 +25,7 @@ def report() -> str:
         "admin/retention.html",
         found=found,
         classes={one.name: one for one in clock.CLASSES},
+        months=str(context.settings().ledger_months),
     )
 
 
