@@ -6,6 +6,7 @@ import json
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 import sqlalchemy as sa
@@ -16,10 +17,11 @@ from app.audit import journal
 from app.db import make_engine, new_id, utc_now
 from app.models.audit import AuditEntry
 from app.models.consent import Consent
-from app.models.ledger import Delivery
+from app.models.deferral import ContactSend
+from app.models.ledger import Batch, Delivery
 from app.models.people import ContactPoint, Erasure, Person, PersonContactPoint, Place, Subscription
 from app.registry import Registry
-from app.services import consent, people, preferences
+from app.services import consent, dispatch, people, preferences
 from app.services.erasure import engine
 from app.services.erasure.replay import replay
 from app.services.preferences import Preferences
@@ -173,6 +175,51 @@ def test_an_erasure_waits_for_a_freeze_that_counts_a_cap_and_neither_is_broken_o
     assert failed == []
     with app.sessions() as session:
         assert session.get(ContactPoint, one) is None
+
+
+def test_a_freeze_that_waited_for_an_erasure_goes_out_to_the_others(app: Registry) -> None:
+    """The other way round: the alert finds that somebody has gone, and leaves."""
+    with app.sessions.begin() as session:
+        makes = Makes(session)
+        police = makes.organisation()
+        makes.sender(police)
+        _, ward, _ = makes.borough()
+        gone, stays = (makes.resident(police, ward).id for _ in range(2))
+        for one in (gone, stays):
+            preferences.choose(
+                session, session.get_one(ContactPoint, one), Preferences(weekly_cap=3), actor=ACTOR
+            )
+        alert = makes.alert(police, [ward]).id
+    sent: list[UUID] = []
+    failed: list[BaseException] = []
+
+    def freeze() -> None:
+        try:
+            with app.sessions.begin() as session:
+                made = dispatch.send(
+                    session,
+                    alert,
+                    token="freeze-beside-erasure",
+                    actor=ACTOR,
+                    public_url="http://127.0.0.1:8000",
+                )
+                sent.append(made.id)
+        except BaseException as error:
+            failed.append(error)
+
+    with app.sessions() as erasing:
+        engine.contacts(erasing, [gone], actor=ACTOR)
+        thread = threading.Thread(target=freeze)
+        thread.start()
+        _until_waiting(app)
+        erasing.commit()
+    thread.join(30)
+    assert not thread.is_alive()
+    assert failed == []
+    with app.sessions() as session:
+        frozen = session.scalars(sa.select(Batch.contact_ids).where(Batch.dispatch_id == sent[0])).all()
+        assert stays in {one for ids in frozen for one in ids}
+        assert session.scalars(sa.select(ContactSend.contact_id)).all() == [stays]
 
 
 def _until_waiting(app: Registry) -> None:
