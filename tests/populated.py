@@ -12,6 +12,7 @@ from app.db import Pt, utc_now
 from app.models.areas import Area, Postcode
 from app.models.people import ContactPoint
 from app.models.staff import Staff
+from app.permissions import Role
 from app.registry import Registry
 from app.services import (
     answers,
@@ -110,6 +111,7 @@ def populate(
     teams.add_member(session, team.id, role="Police constable", actor=ACTOR)
     address = f"officer-{force.slug}@police.example"
     officer = enrol(session, slug=force.slug, team=TEAM, address=address, name="PC Sam Okafor", site=site)
+    makes.role(officer, Role.AUDITOR)  # so that every page of staff shows them something
     contacts = [
         _resident(makes, force.id, Channel.EMAIL, f"resident{n}-{force.slug}@people.example", postcode)
         for n in range(5)
