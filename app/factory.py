@@ -10,7 +10,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from app import logs
 from app.registry import Registry, open_registry
 from app.web import context, envelope, errors, frame, guards, health, metrics, static_files
-from app.web.admin import organisation, record, roles, staff, status, teams
+from app.web.admin import organisation, record, retention, roles, staff, status, teams
 from app.web.hooks import desk, sendgrid, twilio
 from app.web.officer import compose, inbox, progress, sign_in
 from app.web.public import about, alerts, area, ward
@@ -24,7 +24,7 @@ PARTS = (
     *(ward.pages, area.pages, alerts.pages, about.pages),
     *(subscribe.pages, manage.pages, leave.pages, reply.pages),
     *(sign_in.pages, compose.pages, progress.pages, inbox.pages),
-    *(staff.pages, roles.pages, teams.pages, organisation.pages, record.pages, status.pages),
+    *(staff.pages, roles.pages, teams.pages, organisation.pages, record.pages, retention.pages, status.pages),
 )
 
 

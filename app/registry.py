@@ -30,6 +30,7 @@ from app.models import (  # noqa: F401
     receipts,
     reconcile,
     replies,
+    retention,
     routes,
     service_messages,
     sight,

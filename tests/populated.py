@@ -331,6 +331,7 @@ def populate(
         "health.live": ["/health/live"],
         "health.ready": ["/health/ready"],
         "metrics.metrics": ["/metrics"],
+        "retention.report": ["/staff/retention", "/staff/retention?day=2026-01-01"],
         "status.status": ["/status"],
         "status.figures": ["/status/figures"],
         "record.search": ["/staff/record"],

@@ -27,28 +27,34 @@ def keep_house() -> int:
 
 
 def _keep_house() -> int:
-    _months()
-    gone = sum(_purge(table, purge) for table, purge in retention.PURGES)
+    gone = sum(_months() if one.name == retention.LEDGER else _purge(one) for one in retention.CLASSES)
     _remind()
     return gone
 
 
-def _months() -> None:
+def _months() -> int:
     """Make the ledger's months ahead and drop those that have had their time, each in a transaction of its own.
 
-    One that is held by somebody, or not over yet, is left for the next hour.
+    One that is held by somebody, or not over yet, is left for the next hour. Months are counted in the report, not here.
     """
     sessions, keep = runtime.registry().sessions, runtime.registry().settings.ledger_months
     _unless_busy("make", lambda session: months.make(session, MONTHS_AHEAD))
     with sessions.begin() as session:
         due = months.due(session, keep)
+    dropped = 0
     for month in due:
         if _unless_busy(f"drop {month:%Y-%m}", lambda session, m=month: months.drop(session, m, keep)):  # type: ignore[misc]
+            dropped += 1
             log.info("ledger_month_dropped", month=f"{month:%Y-%m}")
     while True:
         with sessions.begin() as session:
             if months.forget(session) < months.MOST:
-                return
+                break
+    # A month that is due and could not go is not "ran": two days of it are told.
+    if dropped == len(due):
+        with sessions.begin() as session:
+            retention.note_run(session, retention.CLASSES[0], dropped, now=utc_now())
+    return 0
 
 
 def _remind() -> None:
@@ -73,15 +79,17 @@ def _unless_busy(what: str, act: Callable[[Session], int]) -> int:
         return 0
 
 
-def _purge(table: str, purge: retention.Purge) -> int:
-    """Delete in blocks, each in a transaction of its own, until nothing is past its time."""
+def _purge(one: retention.Kept | retention.Other) -> int:
+    """Delete in blocks, each in a transaction of its own, until nothing is past its time; then report it."""
     total = 0
     while True:
         with runtime.registry().sessions.begin() as session:
-            gone = purge(session, now=utc_now())
+            gone = one.purge(session, now=utc_now())
         total += gone
         if gone < retention.MOST:
             break
+    with runtime.registry().sessions.begin() as session:
+        retention.note_run(session, one, total, now=utc_now())
     if total:
-        log.info("purged", table=table, deleted=total)
+        log.info("purged", table=one.name, deleted=total)
     return total

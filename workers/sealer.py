@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from app import logs
 from app.audit.chain import seal_pending, take_turn, tip, unsealed_count
 from app.audit.heads import HeadsBehindError, append_head
+from app.audit.journal import Journal
 from app.db import make_engine
 from app.embedded.client import complete
 from app.embedded.state import EmbeddedError
@@ -83,6 +84,7 @@ class Sealer:
         self._key, self._heads_dir, self._stop = key, heads_dir, stop
         self._revive, self._poll, self._head_every = revive, poll_seconds, head_seconds
         self._instance = uuid4()
+        self._journal, self._journal_due = Journal(heads_dir, key), True
 
     def run(self) -> None:
         """Seal until asked to stop. A lost database is waited for; nothing else ends it."""
@@ -171,8 +173,23 @@ class Sealer:
             sealed, further = seal_pending(connection, after=after)
             total += sealed
             if further is None or self._stop.asked:
-                return total
+                break
             after = further
+        if total or self._journal_due:
+            self._note_erasures(connection)
+        return total
+
+    def _note_erasures(self, connection: sa.Connection) -> None:
+        """Write the erasures among what was sealed into the journal outside the database."""
+        try:
+            written = self._journal.follow(connection)
+        except OSError as error:
+            self._journal_due = True
+            log.error("sealer.journal_not_written", folder=str(self._heads_dir), problem=error.strerror)
+            return
+        self._journal_due = False
+        if written:
+            log.info("sealer.erasures", count=written)
 
     def _sign(self, connection: sa.Connection) -> int | None:
         """Sign a head if the chain has grown; the link up to which heads now vouch (0: an empty chain).

@@ -62,6 +62,7 @@ class Consent(Base):
         ),
         # Erasure must find what was withdrawn as well.
         sa.Index("ix_consents_contact", "contact_id", postgresql_where=sa.text("contact_id IS NOT NULL")),
+        sa.Index("ix_consents_evidence", "withdrawn_at", postgresql_where=sa.text("pseudonym IS NOT NULL")),
         sa.CheckConstraint("(contact_id IS NULL) <> (pseudonym IS NULL)", name="who"),
         sa.CheckConstraint("purpose IN ('alerts', 'register')", name="purpose"),
     )

@@ -147,9 +147,18 @@ class Subscription(Base):
 
 
 class Erasure(Base):
-    """The journal of erasures, ids and times only: replayed after every restore."""
+    """The journal of erasures, ids and times only: what a restore brings back is erased again by it.
+
+    Whatever is here also goes, by way of the record, into a file outside the database (``app.audit.journal``).
+    """
 
     __tablename__ = "erasures"
 
-    contact_id: Mapped[int] = mapped_column(sa.BigInteger, primary_key=True, autoincrement=False)
+    id: Mapped[int] = mapped_column(sa.BigInteger, sa.Identity(), primary_key=True)
+    contact_id: Mapped[int | None] = mapped_column(sa.BigInteger, unique=True)
+    person_id: Mapped[UUID | None] = mapped_column(unique=True)
     at: Mapped[datetime] = mapped_column(server_default=sa.func.now())
+    # When the row was written: a replay writes the time of the first erasure into "at".
+    noted_at: Mapped[datetime] = mapped_column(server_default=sa.func.now(), index=True)
+
+    __table_args__ = (sa.CheckConstraint("(contact_id IS NULL) <> (person_id IS NULL)", name="who"),)

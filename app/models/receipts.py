@@ -51,4 +51,7 @@ class EarlyReceipt(Base):
     provider_ref: Mapped[str | None]
     at: Mapped[datetime]
 
-    __table_args__ = (sa.Index("ix_early_receipts_ref", "dispatch_id", "batch_n", "ordinal"),)
+    __table_args__ = (
+        sa.Index("ix_early_receipts_ref", "dispatch_id", "batch_n", "ordinal"),
+        sa.Index("ix_early_receipts_at", "at"),
+    )

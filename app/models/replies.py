@@ -45,6 +45,7 @@ class Reply(Base):
         # The inbox: one organisation's, one team's or all, newest last word first.
         sa.Index("ix_replies_inbox", "controller_id", "state", "last_at", "id"),
         sa.Index("ix_replies_team_inbox", "controller_id", "team_id", "state", "last_at", "id"),
+        sa.Index("ix_replies_closed", "closed_at", postgresql_where=sa.text("closed_at IS NOT NULL")),
     )
 
 

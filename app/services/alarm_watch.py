@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from app import queue
-from app.services import alarm_routes, alarms, heartbeats, sight, standing
+from app.services import alarm_routes, alarms, heartbeats, retention, retention_runs, sight, standing
 from app.services.alarm_routes import Routes
 from app.services.heartbeats import Beat
 from config.queues import Queue
@@ -103,6 +103,7 @@ def _readings(session: Session, now: datetime) -> list[Reading]:
     doubt = sum(sight.doubt(session).values())
     if session.execute(_SAMPLE, {"now": now, "doubt": doubt}).all():
         _purge(session, now)
+        _retention(session, now)
     seconds, people = "seconds", "people"
     return [
         Reading("urgent-stalled", "lane:urgent", urgent, URGENT_STALLED, seconds),
@@ -123,6 +124,18 @@ def _readings(session: Session, now: datetime) -> list[Reading]:
 def _purge(session: Session, now: datetime) -> None:
     for statement, kept in _PURGES.items():
         session.execute(statement, {"before": now - kept})
+
+
+def _retention(session: Session, now: datetime) -> None:
+    """Once a minute: what is not purged for two days is kept for longer than we promise."""
+    names = list(retention.OWNED)
+    retention_runs.expect(session, names, now=now)
+    late = retention_runs.overdue(session, names, now=now)
+    for name, since in late.items():
+        alarms.raise_(
+            session, "retention-stopped", f"class:{name}", now=now, hours=since // timedelta(hours=1)
+        )
+    alarms.clear_others(session, "retention-stopped", [f"class:{name}" for name in late], now=now)
 
 
 def _queue_away(beats: Sequence[Beat]) -> float:

@@ -78,6 +78,11 @@ CODES = {
         "More than nine tenths of what it may send or spend is used.",
         "Agree with the organisation on a higher limit, or on waiting.",
     ),
+    "retention-stopped": Code(
+        "What has had its time is not deleted",
+        "A class of data has not been looked through for two days: it is kept for longer than we say.",
+        "See that worker-back runs, and what its log says of the purge.",
+    ),
     TEST: Code("This is a test", "Somebody asked for a test of the alarms.", "Nothing."),
 }
 

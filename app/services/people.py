@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from hashlib import sha256
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -19,15 +18,13 @@ from app.errors import Invalid, Missing
 from app.models.alerts import TOPICS
 from app.models.people import (
     ContactPoint,
-    Erasure,
-    Person,
-    PersonContactPoint,
     Place,
     PlaceArea,
     Subscription,
 )
 from app.services import areas, consent, processing
 from app.services.area_changes import outlines
+from app.services.erasure import engine
 from messaging import email_address, phone
 from messaging.types import Channel
 
@@ -242,61 +239,6 @@ def settle(
     return place
 
 
-_PSEUDONYMISE = sa.text(
-    "UPDATE consents SET pseudonym = :pseudonym, contact_id = NULL, "
-    "withdrawn_how = CASE WHEN withdrawn_at IS NULL THEN 'erased' ELSE withdrawn_how END, "
-    "withdrawn_at = coalesce(withdrawn_at, now()) "
-    "WHERE contact_id = :contact"
-)
-# Only dispatches whose frozen batches hold the contact point; the ids in the arrays stay.
-_FORGET_REFS = sa.text(
-    "UPDATE deliveries SET provider_ref = NULL WHERE contact_id = :contact AND provider_ref IS NOT NULL"
-)
-
-# What was typed for this address and not proved yet, and sign-ups that were for nobody else.
-_SAME = "(SELECT p.channel, p.digest FROM contact_points p WHERE p.id = :contact)"
-_FORGET_SIGNUPS = sa.text(
-    f"""
-    DELETE FROM signups s USING confirmations c
-    WHERE c.signup_id = s.id AND (c.channel, c.digest) IN {_SAME}
-      AND NOT EXISTS (SELECT 1 FROM confirmations o WHERE o.signup_id = s.id AND (o.channel, o.digest) NOT IN {_SAME})
-    """
-)
-_FORGET_CODES = sa.text(f"DELETE FROM confirmations c WHERE (c.channel, c.digest) IN {_SAME}")
-
-
 def erase(session: Session, contact_id: int, *, actor: audit.Actor, now: datetime | None = None) -> None:
-    """Erase a contact point everywhere (design §7). The suppression digest stays; twice is once.
-
-    Places that nobody else is reached at go with it, and the names of people left without an address.
-    """
-    session.execute(
-        insert(Erasure).values(contact_id=contact_id, at=now or utc_now()).on_conflict_do_nothing()
-    )
-    places = session.scalars(
-        sa.select(Subscription.place_id).where(Subscription.contact_id == contact_id).distinct()
-    ).all()
-    pseudonym = sha256(b"wardlink.erased" + crypto.keyring().digest("erased", str(contact_id))).digest()
-    session.execute(_PSEUDONYMISE, {"contact": contact_id, "pseudonym": pseudonym})
-    readers = session.scalars(
-        sa.select(PersonContactPoint.person_id).where(PersonContactPoint.contact_id == contact_id)
-    ).all()
-    for statement in (_FORGET_SIGNUPS, _FORGET_CODES):
-        session.execute(statement, {"contact": contact_id})
-    session.execute(sa.delete(ContactPoint).where(ContactPoint.id == contact_id))
-    session.execute(
-        sa.delete(Place).where(
-            Place.id.in_(places),
-            ~sa.exists().where(Subscription.place_id == Place.id),
-        )
-    )
-    alone = sa.select(Person.id).where(
-        Person.id.in_(readers), ~sa.exists().where(PersonContactPoint.person_id == Person.id)
-    )
-    # A place that somebody else is reached at stays, as nobody's by name.
-    session.execute(sa.update(Place).where(Place.person_id.in_(alone)).values(person_id=None))
-    session.execute(sa.delete(Person).where(Person.id.in_(alone)))
-    session.execute(_FORGET_REFS, {"contact": contact_id})
-    audit.record(
-        session, event="contact:erase", subject=f"contact:{contact_id}", actor=actor, s62=audit.S62.ERASURE
-    )
+    """Erase a contact point everywhere (``app.services.erasure``). The suppression digest stays; twice is once."""
+    engine.contacts(session, [contact_id], actor=actor, now=now)

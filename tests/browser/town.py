@@ -211,13 +211,13 @@ def _read(article: str) -> Message:
 
 
 @contextmanager
-def town(database: Database, folder: Path) -> Iterator[Town]:
-    """Everything up, with London loaded; down again at the end."""
+def town(database: Database, folder: Path, **settings: str) -> Iterator[Town]:
+    """Everything up, with London loaded; down again at the end. ``settings``: more of the processes'."""
     port = free_port()
     site = f"http://127.0.0.1:{port}"
     # All come from one address here: what keeps strangers apart would stop the tests.
     changes = {"CODES_PER_NETWORK": "100000", "CODES_PER_HOUR": "100000", "CODES_PENCE_PER_DAY": "10000000"}
-    stack = Stack(folder, environ(database, port, **changes))
+    stack = Stack(folder, environ(database, port, **changes, **settings))
     try:
         # A doorbell of its own: other tests ring on the shared one, and nobody here knows their databases.
         stack.environ["REDIS_URL"] = private_valkey(stack)

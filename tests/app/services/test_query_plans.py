@@ -37,6 +37,7 @@ from app.services import (
 )
 from app.services import replies as inbox
 from app.services.budgets import allowances, reserving, settling
+from app.services.erasure import engine
 from app.services.ledger import attempts, claims, months, recovery, results
 from app.services.ledger.results import Row
 from app.services.passwords import Verdict
@@ -194,6 +195,8 @@ def _merge(s: Seeded) -> None:
 
 def _erase(s: Seeded) -> None:
     people.erase(s.session, 300, actor=ACTOR)
+    engine.people(s.session, [new_id()], actor=ACTOR)
+    engine.again(s.session, now=utc_now())
 
 
 def _inbound(s: Seeded) -> None:
