@@ -74,13 +74,15 @@ def grant(
     controller = session.get_one(Organisation, staff.organisation_id)
     if role in INVESTIGATE and not controller.competent_authority:
         raise Invalid("role", "Only a competent authority has investigators and supervisors.")
-    _stands(session, place, controller.id)
+    require_place(session, place, controller.id)
     found = session.scalar(_same(staff.id, role, place).with_for_update())
-    if found is not None and found.ends_at > now:
+    if found is not None and found.ends_at > now and found.source == source:
         found.ends_at = ends_at
     else:
-        if found is not None:  # its term is over: it stays as what it was
-            found.taken_at, found.taken_by = found.ends_at, "term"
+        if found is not None:  # its term is over, or it came of a group: it stays as what it was
+            over = found.ends_at <= now
+            found.taken_at = found.ends_at if over else now
+            found.taken_by = "term" if over else actor.id or str(actor.kind)
             session.flush()
         found = RoleGrant(
             staff_id=staff.id,
@@ -202,7 +204,8 @@ def _same(staff_id: UUID, role: Role, place: Place) -> sa.Select[RoleGrant]:
     )
 
 
-def _stands(session: Session, place: Place, organisation: UUID) -> None:
+def require_place(session: Session, place: Place, organisation: UUID) -> None:
+    """Invalid, or Missing, unless an organisation has roles in this place today."""
     if place.area_id is not None:
         area = session.get(Area, place.area_id)
         if area is None or area.valid_to is not None:
