@@ -116,6 +116,14 @@ def roles_of(
     return [(role, place) for role, place in found if competent or role not in INVESTIGATE]
 
 
+def on_area(session: Session, code: str) -> Place:
+    """An area of today, by its code, as where a role is."""
+    found = session.scalar(sa.select(Area.id).where(Area.code == code, Area.valid_to.is_(None)))
+    if found is None:
+        raise Missing("There is no area with this code today.")
+    return Place(area_id=found)
+
+
 def _same(organisation: UUID, group: str, role: Role, place: Place) -> sa.Select[GroupRole]:
     return sa.select(GroupRole).where(
         GroupRole.organisation_id == organisation,

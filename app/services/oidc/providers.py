@@ -128,7 +128,7 @@ def of_slug(session: Session, slug: str) -> Provider:
     return _found(session, Organisation.slug == slug)
 
 
-def oforganisation_of(session: Session, organisation: UUID) -> Provider:
+def of_organisation(session: Session, organisation: UUID) -> Provider:
     """The provider of an organisation. Missing when it has none."""
     return _found(session, Organisation.id == organisation)
 

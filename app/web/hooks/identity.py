@@ -20,7 +20,7 @@ hooks = Blueprint("identity", __name__)
 def logout(slug: str) -> Response:
     """200 when the sessions are over, or were; 400 when the token is not believed, as the standard has it."""
     form = body.as_form(body.read())
-    with context.reading() as db:
+    with context.transaction() as db:
         provider = providers.of_slug(db, slug)
     now = utc_now()
     try:

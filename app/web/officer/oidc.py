@@ -40,7 +40,7 @@ class Nothing(Form):
 @pages.app_template_global("organisations_sign_in")
 def organisations_sign_in() -> bool:
     """Whether any organisation's staff sign in by a provider, so that the sign-in page offers it."""
-    with context.reading() as db:
+    with context.transaction() as db:
         return providers.any_at_all(db)
 
 
@@ -56,7 +56,7 @@ def find() -> Response:
     except Invalid as error:
         form.refuse(error)
         return _form("officer/oidc_find.html", form)
-    with context.reading() as db:
+    with context.transaction() as db:
         slug = providers.slug_of_domain(db, address.form)
     if slug is None:
         form.refuse(Invalid("email", NOT_KNOWN))
@@ -85,7 +85,7 @@ def again() -> Response:
     assert who is not None and who.staff is not None
     if who.staff.oidc_issuer is None:
         return errors.page(404)
-    with context.reading() as db:
+    with context.transaction() as db:
         provider = providers.of_organisation(db, who.staff.organisation_id)
     if request.method != "POST":
         return _form("officer/oidc_again.html", Nothing(), provider=provider)
@@ -210,7 +210,7 @@ def _stepped_up(provider: Provider, arrival: arriving.Arrival, asked: Asked) -> 
 
 def _provider(slug: str) -> Provider:
     """Missing, and so 404, when the organisation has none."""
-    with context.reading() as db:
+    with context.transaction() as db:
         return providers.of_slug(db, slug)
 
 
