@@ -281,20 +281,28 @@ def test_an_answer_of_another_issuer_or_for_another_organisation_is_refused(desk
     assert not desk.in_staff()
 
 
-FAULTS = (
-    "audience", "audiences", "azp", "nonce", "no-nonce", "expired", "no-expiry", "old", "future", "issuer", "subject",
-    "at-hash", "stranger", "unknown-key", "none", "hs256", "secret", "garbage", "redirect", "huge", "userinfo",
-)  # fmt: skip
+# What is wrong, and the word in the log that shows that it was found out for that.
+FAULTS = {
+    "audience": "InvalidClaimError aud", "audiences": "aud", "azp": "InvalidClaimError azp",
+    "nonce": "InvalidClaimError nonce", "no-nonce": "MissingClaimError nonce", "expired": "ExpiredTokenError exp",
+    "no-expiry": "MissingClaimError exp", "old": "old", "future": "InvalidClaimError iat",
+    "issuer": "InvalidClaimError iss", "subject": "sub", "at-hash": "InvalidClaimError at_hash",
+    "stranger": "BadSignatureError", "unknown-key": "key", "none": "algorithm", "hs256": "algorithm",
+    "secret": "algorithm", "garbage": "DecodeError", "redirect": "status-302", "huge": "too-large",
+    "userinfo": "userinfo-sub",
+}  # fmt: skip
 
 
-def test_no_faulty_token_lets_anybody_in(desk: Desk) -> None:
+def test_no_faulty_token_lets_anybody_in(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
     desk.come()
     assert desk.in_staff(), "without a fault they come in"
     desk.leave()
     before = len(desk.people())
-    for fault in FAULTS:
+    for fault, why in FAULTS.items():
         desk.provider.control(fault=fault)
+        capsys.readouterr()
         words = desk.refused()
+        assert re.search(r"why='?([\w -]+?)'?\n", capsys.readouterr().out)[1] == why, fault
         away = fault in {"redirect", "huge"}
         assert ("does not answer" if away else "could not be believed") in words, fault
         event, detail = desk.recorded()[-1]
