@@ -62,7 +62,13 @@ const provider = new Provider(issuer, {
   features: {
     devInteractions: { enabled: false },
     backchannelLogout: { enabled: true },
-    rpInitiatedLogout: { enabled: true },
+    rpInitiatedLogout: {
+      enabled: true,
+      logoutSource: (ctx, form) => { // its own would ask another host for a font
+        ctx.body = `<!doctype html><html lang="en"><title>Sign out</title>${form}
+          <button form="op.logoutForm" name="logout" value="yes">Yes, sign me out</button>`;
+      },
+    },
   },
   fetch: (url, { dispatcher, ...options }) => fetch(url, options), // to this machine, which it would refuse
   interactions: { url: (ctx, interaction) => `/login/${interaction.uid}` },

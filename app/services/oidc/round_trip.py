@@ -140,7 +140,8 @@ def address(
         more["acr_values"] = " ".join(known)
     contexts = [one for one in provider.factors if _is_context(one)]
     if contexts:  # as Entra ID has it
-        wanted = {"id_token": {"acrs": {"essential": True, "values": contexts}}}
+        which = {"value": contexts[0]} if len(contexts) == 1 else {"values": contexts}
+        wanted = {"id_token": {"acrs": {"essential": True} | which}}
         more["claims"] = orjson.dumps(wanted).decode()
     if purpose == "step-up":
         more |= {"prompt": "login", "max_age": "0"}

@@ -72,12 +72,14 @@ def _call(
     if not allowed(url, sandbox=sandbox):
         raise Refused("setting", "address")
     ends = time.monotonic() + LONGEST
+    # Never on a connection of before: it may have been ended meanwhile, and nothing is tried twice.
+    fresh = {"Accept": "application/json", "User-Agent": "Wardlink", "Connection": "close"}
     try:
         answer = _pool().request(
             method,
             url,
             body=body,
-            headers={"Accept": "application/json", "User-Agent": "Wardlink", **headers},
+            headers=fresh | dict(headers),
             redirect=False,
             retries=False,
             preload_content=False,
