@@ -240,8 +240,8 @@ def _address(endpoint: str, slug: str | None = None) -> str:
 
 
 def _own(path: str) -> str:
-    """Where to go on: a page of staff, or the first of them."""
-    fine = path.startswith("/staff") and len(path) <= 500 and path.isascii() and path.isprintable()
+    """Where to go on: a page of ours, or the first that staff have."""
+    fine = path.startswith("/") and len(path) <= 500 and path.isascii() and path.isprintable()
     return path if fine and "\\" not in path and "//" not in path else url_for("compose.home")
 
 
