@@ -71,7 +71,9 @@ def read(provider: Provider, claims: tokens.Claims) -> Arrival:
         email=email,
         verified=verified if isinstance(verified, bool) else None,
         name=_name(claims),
-        groups=frozenset(one for one in held if isinstance(one, str) and 0 < len(one) <= 200),
+        groups=frozenset(
+            one for one in held if isinstance(one, str) and 0 < len(one) <= 200 and one.isprintable()
+        ),
         sid=tokens.session_of(claims),
         shown_at=shown,
     )

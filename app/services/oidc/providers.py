@@ -22,6 +22,7 @@ from app.services.oidc import transport
 
 MOST_DOMAINS, MOST_FACTORS = 50, 20
 _DOMAIN = re.compile(r"(?=.{4,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]{0,61}[a-z0-9]")
+_SLUG = re.compile(r"[a-z][a-z0-9-]{1,59}")
 _WORD = re.compile(r"[\x21-\x7e]{1,200}")
 
 
@@ -125,6 +126,8 @@ def end(session: Session, organisation: str, *, actor: audit.Actor, now: datetim
 
 def of_slug(session: Session, slug: str) -> Provider:
     """The provider of an organisation by its short name. Missing when it has none."""
+    if not _SLUG.fullmatch(slug):  # the database cannot even be asked for some of what is typed
+        raise Missing("The organisation has no identity provider.")
     return _found(session, Organisation.slug == slug)
 
 

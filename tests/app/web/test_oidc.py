@@ -660,7 +660,9 @@ def test_an_address_leads_to_its_organisation_by_its_domain_alone(desk: Desk) ->
         answer = desk.site.submit(path, {"email": email})
         assert answer.status_code == 400
         assert "There is a problem" in answer.text
-    assert desk.site.client.get("/staff/sign-in/org-9").status_code == 404
+    for slug in ("org-9", "a%00b", "%F0%9F%98%80", "x" * 300):
+        assert desk.site.client.get(f"/staff/sign-in/{slug}").status_code == 404
+        assert desk.site.client.get(f"/staff/signed-out/{slug}").status_code == 404
     assert path in desk.site.client.get("/staff/sign-in").text
 
 
