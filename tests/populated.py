@@ -32,6 +32,7 @@ from app.services import (
     teams,
 )
 from app.services.confirmations import own_page, signups
+from app.services.oidc import providers
 from app.services.record_search import tickets
 from app.services.record_search.wanted import Wanted
 from messaging.links import LIVES, MANAGE, REPLY, STOP, Signer
@@ -251,6 +252,10 @@ def populate(
         today=now.date(),
     )
     theirs = f"/staff/people/{colleague.id}"
+    providers.put(
+        session, force.slug, issuer=f"http://127.0.0.1:9/{force.slug}", client_id="wardlink", client_secret="nobody's",
+        domains=[f"{force.slug}.example"], sandbox=True, actor=ACTOR,
+    )  # fmt: skip
     (place,) = (one.place for one in subscriptions.mine(session, known.id))
     auditor = audit.Actor(audit.ActorKind.STAFF, id=str(chief.id), origin="web")
     looked = tickets.begin(
@@ -295,6 +300,11 @@ def populate(
         "sign_in.sign_in": ["/staff/sign-in"],
         "sign_in.second": ["/staff/sign-in/code"],
         "sign_in.accept": [f"/staff/invitation/{invitation}", f"/staff/invitation/{half}"],
+        "oidc.find": ["/staff/sign-in/organisation"],
+        "oidc.begin": [f"/staff/sign-in/{force.slug}"],
+        "oidc.back": [f"/staff/sign-in/{force.slug}/back?state=x&code=y"],
+        "oidc.again": ["/staff/step-up/organisation"],
+        "oidc.signed_out": [f"/staff/signed-out/{force.slug}"],
         "sign_in.account": ["/staff/account"],
         "compose.home": ["/staff"],
         "compose.new": ["/staff/alerts/new"],
@@ -358,6 +368,7 @@ def populate(
         "teams.add_member": [f"/staff/teams/{team.id}/members"],
         "teams.remove_member": [f"/staff/teams/{team.id}/members/remove"],
         "organisation.end": [f"/staff/organisation/agreements/{paper.id}/end"],
+        "identity.logout": [f"/hooks/identity/{force.slug}"],
         "twilio.status": ["/hooks/twilio/status?ref=x"],
         "twilio.inbound": ["/hooks/twilio/inbound"],
         "sendgrid.events": ["/hooks/sendgrid/events"],
@@ -387,6 +398,7 @@ def populate(
             "reply.reply": {"body": "I saw it.", "name": "Jo"},
             "sign_in.sign_in": {"email": address, "password": PASSWORD},
             "sign_in.accept": {"password": PASSWORD},
+            "oidc.find": {"email": f"somebody@{force.slug}.example"},
             "compose.new": {"headline": "A headline", "body": "What happened.", "areas": ward.code},
             "progress.stop": {"why": "It is over."},
             "progress.pause": {"why": "Wait for the new picture."},

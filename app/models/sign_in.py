@@ -71,6 +71,15 @@ class IdentityProvider(Base):
     ended_at: Mapped[datetime | None]
 
 
+class IdentityDomain(Base):
+    """The domain of e-mail addresses whose bearers sign in by an organisation's provider: one provider for each."""
+
+    __tablename__ = "identity_domains"
+
+    domain: Mapped[str] = mapped_column(primary_key=True)
+    organisation_id: Mapped[UUID] = mapped_column(sa.ForeignKey("organisations.id"), index=True)
+
+
 class GroupRole(Base):
     """The role that members of a group of an organisation's identity provider have, and where."""
 

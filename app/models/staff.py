@@ -33,6 +33,8 @@ class Staff(Base):
     signed_in_at: Mapped[datetime | None]  # the last time, kept when the session is gone
     oidc_issuer: Mapped[str | None]
     oidc_subject: Mapped[str | None]
+    # Whoever left is not made anew by the groups of their provider: a digest of issuer and subject.
+    oidc_left: Mapped[bytes | None] = mapped_column(sa.LargeBinary)
 
     __table_args__ = (
         sa.CheckConstraint("state IN ('invited', 'active', 'left')", name="state"),
@@ -48,6 +50,7 @@ class Staff(Base):
             unique=True,
             postgresql_where=sa.text("oidc_subject IS NOT NULL"),
         ),
+        sa.Index("ix_staff_oidc_left", "oidc_left", postgresql_where=sa.text("oidc_left IS NOT NULL")),
     )
 
 
@@ -86,5 +89,10 @@ class WebSession(Base):
     stepped_up_at: Mapped[datetime | None]
     network: Mapped[str | None]
     agent: Mapped[str | None]
+    # Staff who came by their organisation's provider: what it calls this session, so that it can end it.
+    oidc_sid: Mapped[str | None]
 
-    __table_args__ = (sa.CheckConstraint("(staff_id IS NULL) <> (contact_id IS NULL)", name="who"),)
+    __table_args__ = (
+        sa.CheckConstraint("(staff_id IS NULL) <> (contact_id IS NULL)", name="who"),
+        sa.Index("ix_web_sessions_oidc_sid", "oidc_sid", postgresql_where=sa.text("oidc_sid IS NOT NULL")),
+    )

@@ -67,7 +67,7 @@ def grant(
         raise Missing("There is no such role to grant.")
     _hold_still(session, staff)
     controller = session.get_one(Organisation, staff.organisation_id)
-    _stands(session, place, controller)
+    require_place(session, place, controller)
     if by is not None and not granting.may_grant(session, by, staff, role, place):
         raise Missing("There is no such role to grant.")
     ends_at = ends_at or now + USUAL_TERM
@@ -82,7 +82,9 @@ def grant(
         found.ends_at = ends_at
     else:
         if found is not None:  # its term is over, or another source has the word: it stays as what it was
-            found.taken_at, found.taken_by = min(found.ends_at, now), "term"
+            over = found.ends_at <= now
+            found.taken_at = found.ends_at if over else now
+            found.taken_by = "term" if over else actor.id or str(actor.kind)
             session.flush()
         found = RoleGrant(
             staff_id=staff.id,
@@ -260,7 +262,8 @@ def _hold_still(session: Session, staff: Staff) -> None:
         raise Conflict("They have left.")
 
 
-def _stands(session: Session, place: Place, controller: Organisation) -> None:
+def require_place(session: Session, place: Place, controller: Organisation) -> None:
+    """Invalid, or Missing, unless an organisation has roles in this place today."""
     if controller.ended_at is not None:
         raise Missing("There is no such organisation.")
     if place.area_id is not None:

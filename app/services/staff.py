@@ -113,6 +113,11 @@ def digest(address: Address) -> bytes:
     return crypto.keyring().digest(DIGEST_KIND, address.form)
 
 
+def departed(issuer: str, subject: str) -> bytes:
+    """What is kept of whoever came by a provider and left: their groups must not make them staff again."""
+    return crypto.keyring().digest("staff-oidc", f"{issuer} {subject}")
+
+
 def read_email(typed: str) -> Address:
     """An address to look somebody up by; whether it may be written to is asked when it is added."""
     try:
@@ -189,6 +194,8 @@ def let_go(session: Session, found: Staff, *, actor: audit.Actor, now: datetime)
     """What ``leave`` does, to somebody who was looked up otherwise. Conflict when they have left already."""
     if found.state == "left":
         raise Conflict("They have left already.")
+    if found.oidc_issuer is not None and found.oidc_subject is not None:
+        found.oidc_left = departed(found.oidc_issuer, found.oidc_subject)
     values: dict[str, Any] = {"state": "left", "password_hash": None, "totp_secret": None, "totp_step": None}
     for name, value in (values | {"oidc_issuer": None, "oidc_subject": None}).items():
         setattr(found, name, value)

@@ -1,6 +1,6 @@
 """The record can be searched: by time, subject, actor, event, area and s.62 kind, each from an index in order.
 
-Revision: 0015, after 0011
+Revision: 0015, after 0014
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0015"
-down_revision = "0011"
+down_revision = "0014"
 branch_labels = None
 depends_on = None
 

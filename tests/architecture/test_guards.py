@@ -23,7 +23,7 @@ CHANGES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 # Whoever calls brings a signature or a signed link; whoever holds that is let in, and nobody else.
 SIGNED = {
     "twilio.status", "twilio.inbound", "sendgrid.events", "leave.stop", "subscribe.not_me", "reply.reply",
-    "health.live", "health.ready", "metrics.metrics",
+    "identity.logout", "health.live", "health.ready", "metrics.metrics",
 }  # fmt: skip
 # The time at which an officer was last seen is kept by whatever page they open.
 SEEN = frozenset({"web_sessions"})

@@ -76,6 +76,7 @@ VARIABLES: dict[str, st.SearchStrategy[str]] = {
     "reference": st.one_of(hostile.escaped(), st.from_regex("WL-[2-9B-Z]{7}", fullmatch=True)),
     "token": TOKEN,
     "filename": hostile.escaped(),
+    "slug": hostile.escaped(),
     **dict.fromkeys(
         ("alert_id", "dispatch_id", "reply_id"), st.one_of(hostile.escaped(), st.uuids().map(str))
     ),

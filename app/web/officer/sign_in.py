@@ -15,6 +15,7 @@ from app.services import invitations, passwords, second_factor, sessions, staff
 from app.services import sign_in as door
 from app.web import context, errors, guards, origin, session
 from app.web.forms import Code, Form, Line, Secret
+from app.web.officer import oidc
 
 pages = Blueprint("sign_in", __name__)
 
@@ -189,9 +190,9 @@ def account() -> str:
 @guards.staff(Permission.ACCOUNT_MANAGE)
 def sign_out() -> Response:
     """Here and in the browser."""
-    response = make_response(redirect(url_for("sign_in.sign_in"), 303))
     who = session.visitor()
     with context.transaction() as db:
+        response = make_response(redirect(oidc.after_sign_out(db, who), 303))
         if who is not None:
             door.sign_out(db, who, actor=session.actor())
         session.end(db, response)
