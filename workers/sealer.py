@@ -121,6 +121,8 @@ class Sealer:
 
     def _connect(self) -> sa.Connection:
         self._revive()
+        # What is behind a new connection may be a restored backup: where the journal is, it looks for anew.
+        self._journal, self._journal_due = Journal(self._heads_dir, self._key), True
         return self._engine.connect()
 
     def _serve(self, connection: sa.Connection) -> None:
