@@ -223,6 +223,10 @@ GROWS = {
     "team alter": {"team_areas", "audit_entries", "audit_pending"},
     "team member": {"team_members", "audit_entries", "audit_pending"},
     "team end": {"team_members", "audit_entries", "audit_pending"},
+    **{
+        f"areas plan {verb}": {"area_plans", "audit_entries", "audit_pending"}
+        for verb in ("rename", "recode", "merge", "move")
+    },
     "staff invite": {"staff", "staff_invitations", "service_messages", "audit_entries", "audit_pending"},
     "staff leave": {"audit_entries", "audit_pending"},
     "ledger partitions": None,  # makes tables, which are not rows

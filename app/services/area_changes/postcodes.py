@@ -75,7 +75,10 @@ _NO_WARD_THEN = sa.text(
 # The ward that the nearest postcode in use will have, for a spot ``{at}``.
 NEAREST = """
     SELECT coalesce(n2.ward_code, n.ward_code) AS ward FROM postcodes n
-    LEFT JOIN area_plan_postcodes n2 ON n2.plan_id = :plan AND n2.postcode = n.postcode
+    LEFT JOIN LATERAL (
+        SELECT x.ward_code, x.live FROM area_plan_postcodes x
+        WHERE x.plan_id = :plan AND x.postcode = n.postcode OFFSET 0
+    ) n2 ON true
     WHERE n.live AND coalesce(n2.live, true) ORDER BY n.at <-> {at} LIMIT 1
 """
 # Nobody lives by a postcode that is in use no more, or did not say so: it follows its neighbours.

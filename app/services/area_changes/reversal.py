@@ -31,8 +31,8 @@ _LATER = sa.text(
             SELECT 1 FROM area_plan_areas a JOIN area_plan_areas b ON b.area_id = a.area_id
             WHERE a.plan_id = o.id AND b.plan_id = mine.id)
         OR EXISTS (
-            SELECT 1 FROM area_plan_postcodes a JOIN area_plan_postcodes b ON b.postcode = a.postcode
-            WHERE a.plan_id = o.id AND b.plan_id = mine.id))
+            SELECT 1 FROM area_plan_postcodes a WHERE a.plan_id = o.id AND (
+                SELECT true FROM area_plan_postcodes b WHERE b.plan_id = mine.id AND b.postcode = a.postcode)))
     LIMIT 1
     """
 )
