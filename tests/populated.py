@@ -404,7 +404,14 @@ def populate(
             "progress.pause": {"why": "Wait for the new picture."},
             "inbox.answer": {"body": "Thank you."},
             "people.find": {"email": address},
-            "people.invite": {"name": "PC New", "email": f"new-{force.slug}@police.example"},
+            "people.invite": {
+                "name": "PC New",
+                "email": f"new-{force.slug}@police.example",
+                "role": "officer",
+                "where": "all",
+                "team": "none",
+            },
+            "roles.grant": {"role": "approver", "where": "all"},
             "teams.new": {"name": "A new team", "areas": ward.code},
             "teams.add_member": {"role": "PCSO"},
             "organisation.add": {

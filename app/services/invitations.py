@@ -26,6 +26,7 @@ from messaging.types import Channel
 LIFETIME = timedelta(hours=48)
 LONGEST_NAME = 100
 LONGEST_TOKEN = 100
+_ONE_AT_A_TIME = sa.text("SELECT pg_advisory_xact_lock(hashtextextended(:digest, 0))")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +80,8 @@ def invite(
     if by is not None and unit is not None and not granting.may_place(session, by, unit.id):
         raise Missing("The organisation has no team of this name.")
     address, synthetic = _reachable(email, fictional)
+    # A double click, or two who invite one person: the second waits, and then finds them invited.
+    session.execute(_ONE_AT_A_TIME, {"digest": staff.digest(address).hex()})
     found = staff.by_address(session, address)
     if found is None:
         found = Staff(digest=staff.digest(address), digest_key=crypto.keyring().index_id)
