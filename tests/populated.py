@@ -29,7 +29,7 @@ from app.services import (
 from app.services.confirmations import own_page, signups
 from messaging.links import LIVES, MANAGE, REPLY, STOP, Signer
 from messaging.types import Channel
-from tests.entering import PASSWORD, code_in, enrol, invite, link_in, terms
+from tests.entering import PASSWORD, code_in, enrol, invite, link_in, terms, ways_in
 from tests.factories import ACTOR, TOPIC, Makes
 
 TEAM = "Uxbridge neighbourhood team"
@@ -225,6 +225,7 @@ def populate(
         site=site,
     )
     invitations.choose(session, half, passwords.make(PASSWORD), now=now)
+    passkey, recovery, elsewhere = ways_in(session, officer)
     (place,) = (one.place for one in subscriptions.mine(session, known.id))
     reach = {
         "ward.home": ["/"],
@@ -264,8 +265,13 @@ def populate(
         "reply.reply": [sign(REPLY, ends)],
         "sign_in.sign_in": ["/staff/sign-in"],
         "sign_in.second": ["/staff/sign-in/code"],
-        "sign_in.accept": [f"/staff/invitation/{invitation}", f"/staff/invitation/{half}"],
-        "sign_in.account": ["/staff/account"],
+        "invitation.accept": [f"/staff/invitation/{invitation}", f"/staff/invitation/{half}"],
+        "step_up.ask": ["/staff/step-up?back=/staff", "/staff/step-up"],
+        "account.page": ["/staff/account"],
+        "account.password": ["/staff/account/password"],
+        "account.codes": ["/staff/account/recovery-codes", "/staff/account/recovery-codes?first=1"],
+        "account.app": ["/staff/account/app"],
+        "passkeys.add": ["/staff/account/passkeys/new"],
         "compose.home": ["/staff"],
         "compose.new": ["/staff/alerts/new"],
         "compose.edit": [f"/staff/alerts/{draft.id}/edit"],
@@ -291,6 +297,14 @@ def populate(
         "manage.topics": ["/my/topics"],
         "manage.sign_out": ["/my/sign-out"],
         "sign_in.sign_out": ["/staff/sign-out"],
+        "sign_in.challenge": ["/staff/sign-in/passkey"],
+        "invitation.challenge": [f"/staff/invitation/{half}/passkey"],
+        "step_up.challenge": ["/staff/step-up/passkey"],
+        "account.end": [f"/staff/account/sessions/{elsewhere}/end"],
+        "account.end_others": ["/staff/account/sessions/end"],
+        "account.remove_app": ["/staff/account/app/remove"],
+        "passkeys.challenge": ["/staff/account/passkeys/challenge"],
+        "passkeys.remove": [f"/staff/account/passkeys/{passkey}/remove"],
         "compose.send": [f"/staff/alerts/{draft.id}/send"],
         "compose.discard": [f"/staff/alerts/{other_draft.id}/discard"],
         "compose.segments": ["/staff/alerts/segments"],
@@ -324,7 +338,10 @@ def populate(
             "manage.move": {"postcode": postcode},
             "reply.reply": {"body": "I saw it.", "name": "Jo"},
             "sign_in.sign_in": {"email": address, "password": PASSWORD},
-            "sign_in.accept": {"password": PASSWORD},
+            "invitation.accept": {"password": PASSWORD},
+            "sign_in.second": {"recovery": recovery},
+            "step_up.ask": {"recovery": recovery, "step-up": "1"},
+            "account.password": {"old": PASSWORD, "password": "another kettle upstairs 47"},
             "compose.new": {"headline": "A headline", "body": "What happened.", "areas": ward.code},
             "progress.stop": {"why": "It is over."},
             "progress.pause": {"why": "Wait for the new picture."},
