@@ -14,6 +14,17 @@ from app.models.sign_in import KnownPlace
 from app.services import account_notices
 from app.services.sessions import Whereabouts
 
+UNSEEN = "web"  # the network of whoever comes through a proxy that hides it
+
+
+def known(session: Session, staff_id: UUID, network: str) -> bool:
+    """Whether somebody has signed in from this network lately. One question, whoever it is asked about."""
+    digest = _digest(staff_id, f"network {network}")
+    found = session.scalar(
+        sa.select(sa.exists().where(KnownPlace.staff_id == staff_id, KnownPlace.digest == digest))
+    )
+    return bool(found) and network != UNSEEN
+
 
 def notice(session: Session, staff_id: UUID, where: Whereabouts, *, now: datetime) -> bool:
     """Remember where somebody just signed in from; whether they were told because it is new.
@@ -28,7 +39,7 @@ def notice(session: Session, staff_id: UUID, where: Whereabouts, *, now: datetim
     ]
     if first or not new:
         return False
-    network = "a network that we do not know" if where.network == "web" else f"the network {where.network}"
+    network = "a network that we do not know" if where.network == UNSEEN else f"the network {where.network}"
     account_notices.tell(
         session,
         staff_id,
@@ -46,8 +57,8 @@ def notice(session: Session, staff_id: UUID, where: Whereabouts, *, now: datetim
 
 
 def _remember(session: Session, staff_id: UUID, place: str, now: datetime) -> bool:
-    """Keep a digest of a place; whether it is new. Under our key: networks could be tried through."""
-    digest = crypto.keyring().digest("known place", f"{staff_id} {place}")
+    """Keep a digest of a place; whether it is new."""
+    digest = _digest(staff_id, place)
     known = session.execute(
         sa.update(KnownPlace)
         .where(KnownPlace.staff_id == staff_id, KnownPlace.digest == digest)
@@ -63,3 +74,8 @@ def _remember(session: Session, staff_id: UUID, place: str, now: datetime) -> bo
         .returning(KnownPlace.staff_id)
     )
     return added.scalar_one_or_none() is not None
+
+
+def _digest(staff_id: UUID, place: str) -> bytes:
+    # Under our key, and not a plain hash: networks could be tried through.
+    return crypto.keyring().digest("known place", f"{staff_id} {place}")

@@ -15,17 +15,20 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from app.audit import record as audit
+from app.db import new_id
 from app.models.organisations import Organisation
 from app.models.staff import Staff
 from app.services import account_notices, factors, known_places, limits, sessions, staff
 from app.services.factors import PER_ACCOUNT, WINDOW, Door, Shown, Way
+from app.services.known_places import UNSEEN
 from app.services.limits import Limit
 from app.services.passwords import Verdict
 from app.services.people import Address
 from app.services.sessions import Whereabouts
 
 # A stranger who types wrong passwords shuts out their own network, and not the officer: tries at an account are
-# counted by network, and from everywhere together only so that many networks do not help.
+# counted by network, and from everywhere together only so that many networks do not help. Where an officer has signed
+# in before, what is tried elsewhere does not count.
 PER_NETWORK, FROM_EVERYWHERE = 30, 200
 # So many wrong codes in a day after the right password: its bearer is told.
 ALARMING = 5
@@ -49,15 +52,20 @@ class Answer:
     limited: bool = False
 
 
-def knock(session: Session, address: Address, *, neighbours: str, now: datetime) -> Knock:
+def knock(
+    session: Session, address: Address, *, neighbours: str, network: str = UNSEEN, now: datetime
+) -> Knock:
     """Count the try and find what its password is compared with: nothing, for who cannot sign in."""
-    if crowded(session, neighbours, now) or limits.take(session, _of_account(address, neighbours), now=now):
-        return Knock(limited=True)
     row = session.execute(
         sa.select(Staff.id, Staff.organisation_id, Staff.password_hash, Staff.state, Organisation.ended_at)
         .join(Organisation, Organisation.id == Staff.organisation_id)
         .where(Staff.digest == staff.digest(address))
     ).one_or_none()
+    # Asks the database the same, whether or not the account is known.
+    at_home = known_places.known(session, row.id if row else new_id(), network)
+    tries = _of_account(address, neighbours)[: 1 if at_home else 2]
+    if crowded(session, neighbours, now) or limits.take(session, tries, now=now):
+        return Knock(limited=True)
     if row is None or row.state != "active" or row.ended_at is not None:
         return Knock(limited=False)
     return Knock(False, row.id, row.organisation_id, row.password_hash)

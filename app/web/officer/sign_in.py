@@ -44,7 +44,7 @@ def sign_in() -> Response:
         return _page("officer/sign_in.html", form)
     now, neighbours = utc_now(), origin.neighbours()
     with context.transaction() as db:
-        knock = door.knock(db, address, neighbours=neighbours, now=now)
+        knock = door.knock(db, address, neighbours=neighbours, network=origin.network(), now=now)
     if knock.limited:
         return factor.too_many()
     verdict = passwords.verify(knock.password_hash, form.password.data)

@@ -104,6 +104,11 @@ def test_every_wrong_way_in_gets_the_same_answer_and_costs_the_same(
         makes = Makes(session, itertools.count(100))
         left = makes.officer(session.get_one(Organisation, officer.organisation_id), password=GOOD)
         staff.leave(session, left.email, actor=ACTOR, now=utc_now())
+        elsewhere = makes.officer(session.get_one(Organisation, officer.organisation_id))
+        elsewhere.password_hash, elsewhere.totp_secret = None, None
+        elsewhere.oidc_issuer, elsewhere.oidc_subject = "https://id.example", "1"
+        ended = makes.officer(makes.organisation(), password=GOOD)
+        session.get_one(Organisation, ended.organisation_id).ended_at = utc_now()
     invited(site)
     compared = []
     verify = passwords.verify
@@ -121,6 +126,8 @@ def test_every_wrong_way_in_gets_the_same_answer_and_costs_the_same(
         ("nobody@police.example", GOOD),
         (left.email, GOOD),
         ("new.officer@police.example", GOOD),
+        (elsewhere.email, GOOD),
+        (ended.email, GOOD),
     ]
     for email, password in tries:
         asked.clear()
@@ -132,7 +139,7 @@ def test_every_wrong_way_in_gets_the_same_answer_and_costs_the_same(
     assert cookie(site) is None
     assert set(answers) == {answers[0]}
     assert len(compared) == len(tries)
-    assert [subject for _, subject in recorded(site)][-4:] == [f"staff:{officer.id}", *["staff:unknown"] * 3]
+    assert [subject for _, subject in recorded(site)][-6:] == [f"staff:{officer.id}", *["staff:unknown"] * 5]
 
 
 @pytest.mark.parametrize(
