@@ -116,7 +116,10 @@ def test_enumeration_by_timing_every_account_costs_the_same(site: Site, officer:
 
 def test_limits_hold_with_redis_away(committed: Database) -> None:
     """Every door counts in PostgreSQL: nobody listens at this address of Redis."""
-    site = open_site(committed, REDIS_URL="redis://127.0.0.1:9/0")
+    nowhere = "http://127.0.0.1:9"
+    site = open_site(
+        committed, REDIS_URL="redis://127.0.0.1:9/0", TWILIO_BASE_URL=nowhere, SENDGRID_BASE_URL=nowhere
+    )
     try:
         found = bearer(site)
         for _ in range(sign_in.PER_ACCOUNT):
