@@ -192,7 +192,7 @@ def test_an_app_is_connected_by_invitation_and_a_passkey_added_later_from_anothe
             plain.page.context.add_cookies(screen.page.context.cookies())
             plain.go("/staff/step-up?back=/staff/account")
             assert "needs JavaScript" in plain.words
-            passes(plain)
+            plain.check()
 
 
 def test_without_scripts_an_app_serves_for_everything(
@@ -214,7 +214,6 @@ def test_without_scripts_an_app_serves_for_everything(
         screen.type("Code from your app", after(secret, used))
         screen.press("Continue")
         assert screen.heading == "Thank you"
-        passes(screen)
         screen.press("Go on")
         assert screen.path == "/staff/account/passkeys/new"
         assert screen.page.get_by_label("What do you call it?").input_value() == "Key <with> no script"
