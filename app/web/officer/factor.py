@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import segno
 import wtforms
-from flask import Response, jsonify
+from flask import Response, jsonify, request
 from markupsafe import Markup
 from sqlalchemy.orm import Session
 
@@ -41,6 +41,9 @@ class Factor(Form):
             if recovery_codes.fits(self.recovery.data):
                 return Shown(typed=recovery_codes.form(self.recovery.data))
             self.refuse(Invalid("recovery", "A recovery code has 10 letters and digits."))
+            return None
+        if "code" not in request.form:  # a page without a field for codes: there is no app
+            self.refuse(Invalid("recovery", "Enter a recovery code, or use your passkey."))
             return None
         typed = "".join(c for c in self.code.data or "" if c not in " -\t\u00a0")
         if _SIX.fullmatch(typed):

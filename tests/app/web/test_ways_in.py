@@ -96,6 +96,9 @@ def test_an_invitation_is_accepted_with_a_passkey_and_no_app(site: Site) -> None
     shown = site.client.get(CODE).text
     assert "Use your passkey" in shown
     assert "Code from your app" not in shown
+    empty = site.submit(CODE)
+    assert empty.status_code == 400
+    assert "Enter a recovery code, or use your passkey." in empty.text
     signed = one.sign(options(site, "/staff/sign-in/passkey", CODE))
     assert site.submit(CODE, {"passkey": signed}).headers["Location"] == "/staff"
     assert site.client.get("/staff").status_code == 200
