@@ -55,6 +55,7 @@ def enter(site: Site, found: Staff, address: str = HOME) -> int:
     return site.client.post(CODE, data=words, environ_base=there).status_code
 
 
+@pytest.mark.slow
 def test_lock_out_a_stranger_shuts_out_their_own_network_and_not_the_officer(
     site: Site, officer: Staff
 ) -> None:
@@ -114,6 +115,7 @@ def test_enumeration_by_timing_every_account_costs_the_same(site: Site, officer:
     assert max(medians.values()) < 1.3 * min(medians.values()), medians
 
 
+@pytest.mark.slow
 def test_limits_hold_with_redis_away(committed: Database) -> None:
     """Every door counts in PostgreSQL: nobody listens at this address of Redis."""
     nowhere = "http://127.0.0.1:9"

@@ -286,6 +286,7 @@ def test_a_step_up_leads_back_to_our_own_pages_alone(site: Site, officer: Staff)
         assert (done.status_code, done.headers["Location"]) == (303, ACCOUNT), back
 
 
+@pytest.mark.slow
 def test_tries_at_a_step_up_are_counted(site: Site, officer: Staff) -> None:
     site.enter(staff=officer)
     for _ in range(factors.PER_ACCOUNT):
@@ -306,6 +307,7 @@ def test_who_has_no_factor_here_is_told_to_sign_in_again(site: Site, officer: St
 
 
 # The account page --------------------------------------------------------------------------------
+@pytest.mark.slow
 def test_everybody_whatever_their_role_has_an_account(site: Site) -> None:
     with site.registry.sessions.begin() as session:
         makes = Makes(session)
@@ -439,6 +441,7 @@ def test_tries_at_the_old_password_are_counted(site: Site, officer: Staff) -> No
     assert site.submit(f"{ACCOUNT}/password", {"old": GOOD, "password": NEW}).status_code == 429
 
 
+@pytest.mark.slow
 def test_signing_in_from_somewhere_new_is_told_once_by_e_mail(site: Site, officer: Staff) -> None:
     def enter(address: str, agent: str, steps: int) -> None:
         site.client.delete_cookie(COOKIE)
