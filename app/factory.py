@@ -12,7 +12,7 @@ from app.registry import Registry, open_registry
 from app.web import context, envelope, errors, frame, guards, health, metrics, static_files
 from app.web.admin import organisation, record, retention, roles, staff, status, teams
 from app.web.hooks import desk, identity, sendgrid, twilio
-from app.web.officer import compose, inbox, oidc, progress, sign_in
+from app.web.officer import account, compose, inbox, invitation, oidc, passkeys, progress, sign_in, step_up
 from app.web.public import about, alerts, area, ward
 from app.web.resident import leave, manage, reply, subscribe
 from config.fields import Part
@@ -24,7 +24,8 @@ PARTS = (
     *(ward.pages, area.pages, alerts.pages, about.pages),
     *(subscribe.pages, manage.pages, leave.pages, reply.pages),
     *(oidc.pages, identity.hooks),
-    *(sign_in.pages, compose.pages, progress.pages, inbox.pages),
+    *(sign_in.pages, invitation.pages, step_up.pages, account.pages, passkeys.pages),
+    *(compose.pages, progress.pages, inbox.pages),
     *(staff.pages, roles.pages, teams.pages, organisation.pages, record.pages, retention.pages, status.pages),
 )
 

@@ -45,6 +45,7 @@ class Permission(StrEnum):
     """What can be done, as ``subject:verb``."""
 
     ACCOUNT_MANAGE = "account:manage"
+    ACCOUNT_SECURE = "account:secure"
     MISUSE_REPORT = "misuse:report"
     MISUSE_READ = "misuse:read"
     STATUS_SEE = "status:see"
@@ -88,8 +89,9 @@ _OVERSEERS = frozenset({Role.AUDITOR, Role.SUPERVISOR})
 _NOBODY: frozenset[Role] = frozenset()  # of staff: only whoever may run commands on the machine
 
 TABLE: dict[Permission, Rule] = {
-    Permission.ACCOUNT_MANAGE: Rule(
-        "see and change one's own account, factors and sessions", Scope.OWN, EVERYBODY
+    Permission.ACCOUNT_MANAGE: Rule("see one's own account, end one's sessions", Scope.OWN, EVERYBODY),
+    Permission.ACCOUNT_SECURE: Rule(
+        "change one's own password, passkeys, app and recovery codes", Scope.OWN, EVERYBODY, True
     ),
     Permission.MISUSE_REPORT: Rule("report misuse", Scope.OWN, EVERYBODY),
     Permission.MISUSE_READ: Rule("read and close reports of misuse", Scope.ORGANISATION, _OVERSEERS),

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import re
 from decimal import Decimal
+from uuid import UUID
 
 import pyotp
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from app.db import utc_now
+from app.db import new_id, utc_now
 from app.models.service_messages import ServiceMessage
+from app.models.sign_in import Passkey
 from app.models.staff import Staff
-from app.services import invitations, passwords
+from app.services import invitations, passwords, recovery_codes, sessions
 from app.services.confirmations.rations import Terms
+from app.services.factors import Shown
+from app.services.sessions import Whereabouts
 from tests.factories import ACTOR
 
 PASSWORD = "copper kettle upstairs 47"
+DESK = Whereabouts("192.0.2.0/24", "192.0.2.0/24", "Firefox on Linux")
 
 
 def enrol(session: Session, *, slug: str, team: str | None, address: str, name: str, site: str) -> Staff:
@@ -26,7 +31,8 @@ def enrol(session: Session, *, slug: str, team: str | None, address: str, name: 
     invitations.choose(session, token, passwords.make(PASSWORD), now=now)
     opened = invitations.opened(session, token, now=now)
     assert opened.secret is not None
-    assert invitations.finish(session, token, pyotp.TOTP(opened.secret).now(), origin="test", now=now)
+    code = pyotp.TOTP(opened.secret).now()
+    assert invitations.finish(session, token, Shown(typed=code), where=DESK, now=now)
     return session.get_one(Staff, opened.staff_id)
 
 
@@ -44,6 +50,25 @@ def invite(session: Session, *, slug: str, team: str | None, address: str, name:
         now=utc_now(),
     )
     return sent.url.rpartition("/")[2]
+
+
+def ways_in(session: Session, officer: Staff) -> tuple[UUID, str, UUID]:
+    """A passkey that nobody holds, recovery codes, and a second session: (passkey, a code, session)."""
+    passkey, now = new_id(), utc_now()
+    session.add(
+        Passkey(
+            id=passkey,
+            credential_id=passkey.bytes,
+            staff_id=officer.id,
+            public_key=b"x",
+            sign_count=0,
+            name="A key",
+        )
+    )
+    token = sessions.begin(session, staff=officer, where=DESK, now=now)
+    found = sessions.find(session, token, now=now)
+    assert found is not None
+    return passkey, recovery_codes.make(session, officer.id, now=now)[0], found.id
 
 
 def link_in(session: Session, address: str, part: str) -> str:

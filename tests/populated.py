@@ -37,7 +37,7 @@ from app.services.record_search import tickets
 from app.services.record_search.wanted import Wanted
 from messaging.links import LIVES, MANAGE, REPLY, STOP, Signer
 from messaging.types import Channel
-from tests.entering import PASSWORD, code_in, enrol, invite, link_in, terms
+from tests.entering import PASSWORD, code_in, enrol, invite, link_in, terms, ways_in
 from tests.factories import ACTOR, TOPIC, Makes
 
 TEAM = "Uxbridge neighbourhood team"
@@ -256,6 +256,7 @@ def populate(
         session, force.slug, issuer=f"http://127.0.0.1:9/{force.slug}", client_id="wardlink", client_secret="nobody's",
         domains=[f"{force.slug}.example"], sandbox=True, actor=ACTOR,
     )  # fmt: skip
+    passkey, recovery, elsewhere = ways_in(session, chief)
     (place,) = (one.place for one in subscriptions.mine(session, known.id))
     auditor = audit.Actor(audit.ActorKind.STAFF, id=str(chief.id), origin="web")
     looked = tickets.begin(
@@ -299,13 +300,18 @@ def populate(
         "reply.reply": [sign(REPLY, ends)],
         "sign_in.sign_in": ["/staff/sign-in"],
         "sign_in.second": ["/staff/sign-in/code"],
-        "sign_in.accept": [f"/staff/invitation/{invitation}", f"/staff/invitation/{half}"],
         "oidc.find": ["/staff/sign-in/organisation"],
         "oidc.begin": [f"/staff/sign-in/{force.slug}"],
         "oidc.back": [f"/staff/sign-in/{force.slug}/back?state=x&code=y"],
         "oidc.again": ["/staff/step-up/organisation"],
         "oidc.signed_out": [f"/staff/signed-out/{force.slug}"],
-        "sign_in.account": ["/staff/account"],
+        "invitation.accept": [f"/staff/invitation/{invitation}", f"/staff/invitation/{half}"],
+        "step_up.ask": ["/staff/step-up?back=/staff", "/staff/step-up"],
+        "account.page": ["/staff/account"],
+        "account.password": ["/staff/account/password"],
+        "account.codes": ["/staff/account/recovery-codes", "/staff/account/recovery-codes?first=1"],
+        "account.app": ["/staff/account/app"],
+        "passkeys.add": ["/staff/account/passkeys/new"],
         "compose.home": ["/staff"],
         "compose.new": ["/staff/alerts/new"],
         "compose.edit": [f"/staff/alerts/{draft.id}/edit"],
@@ -355,6 +361,14 @@ def populate(
         "manage.topics": ["/my/topics"],
         "manage.sign_out": ["/my/sign-out"],
         "sign_in.sign_out": ["/staff/sign-out"],
+        "sign_in.challenge": ["/staff/sign-in/passkey"],
+        "invitation.challenge": [f"/staff/invitation/{half}/passkey"],
+        "step_up.challenge": ["/staff/step-up/passkey"],
+        "account.end": [f"/staff/account/sessions/{elsewhere}/end"],
+        "account.end_others": ["/staff/account/sessions/end"],
+        "account.remove_app": ["/staff/account/app/remove"],
+        "passkeys.challenge": ["/staff/account/passkeys/challenge"],
+        "passkeys.remove": [f"/staff/account/passkeys/{passkey}/remove"],
         "compose.send": [f"/staff/alerts/{draft.id}/send"],
         "compose.discard": [f"/staff/alerts/{other_draft.id}/discard"],
         "compose.segments": ["/staff/alerts/segments"],
@@ -397,8 +411,11 @@ def populate(
             "manage.move": {"postcode": postcode},
             "reply.reply": {"body": "I saw it.", "name": "Jo"},
             "sign_in.sign_in": {"email": address, "password": PASSWORD},
-            "sign_in.accept": {"password": PASSWORD},
             "oidc.find": {"email": f"somebody@{force.slug}.example"},
+            "invitation.accept": {"password": PASSWORD},
+            "sign_in.second": {"recovery": recovery},
+            "step_up.ask": {"recovery": recovery, "step-up": "1"},
+            "account.password": {"old": PASSWORD, "password": "another kettle upstairs 47"},
             "compose.new": {"headline": "A headline", "body": "What happened.", "areas": ward.code},
             "progress.stop": {"why": "It is over."},
             "progress.pause": {"why": "Wait for the new picture."},
@@ -429,7 +446,7 @@ def populate(
 def _chief(makes: Makes, force: Organisation) -> Staff:
     """Somebody with every role there is; a competent authority, so that it may have investigators."""
     force.competent_authority = True
-    chief = makes.officer(force, role=None)
+    chief = makes.officer(force, role=None, password=PASSWORD)
     for role in Role:
         makes.role(chief, role)
     return chief

@@ -10,7 +10,17 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db import Base, EncryptedText, new_id
 
-KINDS = ("confirm", "manage", "invitation", "help", "reply-receipt", "reply-answer", "alarm", "reminder")
+KINDS = (
+    "confirm",
+    "manage",
+    "invitation",
+    "help",
+    "reply-receipt",
+    "reply-answer",
+    "alarm",
+    "account",
+    "reminder",
+)
 
 
 class ServiceMessage(Base):

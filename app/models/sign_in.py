@@ -40,6 +40,16 @@ class RecoveryCode(Base):
     used_at: Mapped[datetime | None]
 
 
+class KnownPlace(Base):
+    """A network or a browser that somebody of staff has come from: of a new one they are told, once."""
+
+    __tablename__ = "staff_known_places"
+
+    staff_id: Mapped[UUID] = mapped_column(sa.ForeignKey("staff.id", ondelete="CASCADE"), primary_key=True)
+    digest: Mapped[bytes] = mapped_column(sa.LargeBinary, primary_key=True)
+    seen_at: Mapped[datetime] = mapped_column(index=True)
+
+
 class Ceremony(Base):
     """What was asked and must be answered: a WebAuthn challenge, a round trip to an identity provider. Used once."""
 

@@ -19,7 +19,11 @@ from app.models.organisations import Organisation
 from app.models.staff import Staff, StaffInvitation
 from app.models.teams import Team
 from app.permissions import Permission, Role
-from app.services import granting, people, post, roles, second_factor, sessions, staff, teams
+from app.services import granting, limits, passkeys, people, post, roles, second_factor, sign_in, staff, teams
+from app.services.factors import WINDOW, Shown, Way
+from app.services.limits import Limit
+from app.services.passkeys import Party
+from app.services.sessions import Whereabouts
 from messaging.notices import notice
 from messaging.types import Channel
 
@@ -27,6 +31,7 @@ LIFETIME = timedelta(hours=48)
 LONGEST_NAME = 100
 LONGEST_TOKEN = 100
 _ONE_AT_A_TIME = sa.text("SELECT pg_advisory_xact_lock(hashtextextended(:digest, 0))")
+PER_INVITATION = 20  # tries in a WINDOW: each hashes a password, or compares a code
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +169,10 @@ def _send(
             [
                 f"Hello {found.name},",
                 f"{controller.name} invites you to write alerts on Wardlink.",
-                "You choose a password, and connect an app on your phone that shows codes. It takes five minutes.",
+                (
+                    "You choose a password, and a second way to show that it is you: a passkey, or an app on your phone "
+                    "that shows codes. It takes five minutes."
+                ),
             ],
             button=("Accept the invitation", url),
             controller_name=controller.name,
@@ -214,26 +222,81 @@ def start_again(session: Session, token: str, *, now: datetime) -> None:
     session.flush()
 
 
-def finish(session: Session, token: str, code: str, *, origin: str, now: datetime) -> str | None:
-    """The authenticator works: they are staff from now on, and signed in. The token of the session.
+def limited(session: Session, token: str, *, neighbours: str, now: datetime) -> bool:
+    """Count one try at an invitation, real or not, by itself and by network; whether there were too many."""
+    tries = [
+        Limit("invitation", _digest(token), PER_INVITATION, WINDOW),
+        Limit("invitation-network", neighbours, sign_in.FROM_EVERYWHERE, WINDOW),
+    ]
+    return sign_in.crowded(session, neighbours, now) or limits.take(session, tries, now=now) is not None
 
-    None when the code is wrong.
+
+def ask_passkey(session: Session, token: str, at: Party, *, now: datetime) -> str:
+    """The options of the passkey that an invitation is accepted with, as JSON. Conflict before there is a password."""
+    found, invitation = _find(session, token, now=now)
+    if found.password_hash is None:
+        raise Conflict("Choose a password first.")
+    return passkeys.ask_new(session, found.id, at, bound=invitation.digest, now=now)
+
+
+def finish(
+    session: Session, token: str, shown: Shown, *, at: Party | None = None, where: Whereabouts, now: datetime
+) -> str | None:
+    """A passkey was made, or the app shows the right code: they are staff from now on, and signed in.
+
+    The token of the session; None when what was shown is wrong.
     """
     found, invitation = _find(session, token, now=now, locked=True)
-    if found.password_hash is None or not second_factor.use(session, found.id, code, now=now):
+    actor = audit.Actor(audit.ActorKind.STAFF, id=str(found.id), origin=where.network)
+    if found.password_hash is None or not _second(session, found, invitation, shown, at, where, actor, now):
+        sign_in.refuse(
+            session,
+            found.id,
+            found.organisation_id,
+            "invitation",
+            neighbours=where.neighbours,
+            origin=where.network,
+            now=now,
+        )
         return None
     found.state, found.enrolled_at, invitation.used_at = "active", now, now
     session.flush()
-    actor = audit.Actor(audit.ActorKind.STAFF, id=str(found.id), origin=origin)
-    for event in ("staff:enrol", "staff:sign-in"):
-        audit.record(
-            session,
-            event=event,
-            subject=f"staff:{found.id}",
-            actor=actor,
-            organisation=found.organisation_id,
-        )
-    return sessions.begin(session, staff=found, now=now)
+    audit.record(
+        session,
+        event="staff:enrol",
+        subject=f"staff:{found.id}",
+        actor=actor,
+        organisation=found.organisation_id,
+        detail={"way": str(shown.way)},
+    )
+    return sign_in.enter(session, found, where, now=now)
+
+
+def _second(
+    session: Session,
+    found: Staff,
+    invitation: StaffInvitation,
+    shown: Shown,
+    at: Party | None,
+    where: Whereabouts,
+    actor: audit.Actor,
+    now: datetime,
+) -> bool:
+    if shown.way is not Way.PASSKEY:
+        return second_factor.use(session, found.id, shown.typed, now=now)
+    made = at is not None and passkeys.add(
+        session,
+        found.id,
+        at,
+        shown.signed,
+        name=where.browser,
+        bound=invitation.digest,
+        actor=actor,
+        now=now,
+    )
+    if made:  # the app that was offered was never connected
+        found.totp_secret = found.totp_step = None
+    return made
 
 
 def _where(

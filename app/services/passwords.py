@@ -69,8 +69,9 @@ def make(password: str) -> str:
 
 def verify(kept: str | None, password: str) -> Verdict:
     """Whether the password is right. Without a hash it takes as long, and is wrong."""
+    nobodys = _nobodys()  # made at a process's first comparison, whoever's that is
     try:
-        _HASHER.verify(kept or _nobodys(), _form(password))
+        _HASHER.verify(kept or nobodys, _form(password))
     except (VerificationError, InvalidHashError):
         return Verdict(False)
     if kept is None:

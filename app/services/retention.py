@@ -20,6 +20,7 @@ from app.services.erasure import engine
 
 RAW_EVENTS_KEPT = timedelta(days=30)  # they hold addresses, and say nothing that the ledger has not learnt
 SERVICE_MESSAGES_KEPT = timedelta(days=30)
+KNOWN_PLACES_KEPT = timedelta(days=180)  # whoever comes back later is told again
 INVITATIONS_KEPT = timedelta(days=7)  # so that who comes late can be told that it has expired
 CLOCKS_DIFFER = timedelta(hours=1)  # another process may still count in a window that is over here
 # "It was not me" is read the morning after, and must still be taken.
@@ -203,6 +204,10 @@ CLASSES: Sequence[Kept | Other] = (
     Kept(
         "staff_invitations", "ways in that were offered to staff, used or not", INVITATIONS_KEPT, "they expired",
         "who comes late is told so", "digest", "expires_at",
+    ),
+    Kept(
+        "staff_known_places", "networks and browsers that staff signed in from, as digests", KNOWN_PLACES_KEPT,
+        "the last sign-in from there", "whoever comes back later is told again", "staff_id, digest", "seen_at",
     ),
     Kept(
         "sign_in_ceremonies", "what was asked of somebody signing in", _NOW, "it expires, minutes after",

@@ -16,7 +16,7 @@ from app.access import Who
 from app.audit import record as audit
 from app.errors import Conflict, Invalid, Missing
 from app.models.organisations import Organisation
-from app.models.sign_in import Passkey, RecoveryCode
+from app.models.sign_in import KnownPlace, Passkey, RecoveryCode
 from app.models.staff import Staff
 from app.models.teams import Team
 from app.permissions import Permission
@@ -202,7 +202,7 @@ def let_go(session: Session, found: Staff, *, actor: audit.Actor, now: datetime)
     session.flush()
     sessions.end_all(session, staff_id=found.id)
     roles.take_all(session, found.id, actor=actor, now=now)
-    for way in (Passkey, RecoveryCode):
+    for way in (Passkey, RecoveryCode, KnownPlace):
         session.execute(sa.delete(way).where(way.staff_id == found.id))
     _record(session, "staff:leave", found, actor)
 

@@ -69,5 +69,6 @@ def _ours() -> set[str]:
 
 def _mac(stamp: str) -> str:
     visitor = session.visitor()
-    bound = visitor.digest.hex() if visitor else ""
+    # The session, not its token: a form that lies open outlives a step-up.
+    bound = visitor.id.hex if visitor else ""
     return crypto.keyring().digest("form", f"{stamp}.{bound}")[:16].hex()

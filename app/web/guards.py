@@ -89,19 +89,24 @@ def _ask() -> Response | None:
         return redirect(url_for("manage.ask"))
     if guard is Guard.STAFF and (who is None or who.staff_id is None):
         return _signed_out() or redirect(url_for("sign_in.sign_in"))
-    if guard is Guard.STAFF:
-        permission = permission_of(current_app, request.endpoint)
-        if permission is None or not access.may(session.who(), permission):
-            abort(404)
-        if TABLE[permission].step_up and not session.fresh():
-            return redirect(url_for("step_up.ask", back=request.path), 303)
+    permission = permission_of(current_app, request.endpoint)
+    if guard is Guard.STAFF and (permission is None or not access.may(session.who(), permission)):
+        abort(404)
     if request.method not in SAFE and guard is not Guard.SIGNED:
         try:
             csrf.check()
         except csrf.CsrfError as error:
             log.info("form_refused", code=error.code)
             return _refuse(error)
+    if permission is not None and TABLE[permission].step_up and not session.fresh():
+        return _step_up()
     return None
+
+
+def _step_up() -> Response:
+    """To the page that asks for a factor. A form goes along (307), so that nothing typed is lost: see there."""
+    back = request.full_path if request.query_string else request.path
+    return redirect(url_for("step_up.ask", back=back), 303 if request.method in SAFE else 307)
 
 
 def _signed_out() -> Response | None:

@@ -34,7 +34,7 @@ MENU = (
     Entry("People", "people.people", "people", Permission.STAFF_READ),
     Entry("Teams", "teams.listed", "teams", Permission.TEAM_MANAGE),
     Entry("Organisation", "organisation.organisation", "organisation", Permission.ORGANISATION_READ),
-    Entry("Your account", "sign_in.account", "account", Permission.ACCOUNT_MANAGE),
+    Entry("Your account", "account.page", "account", Permission.ACCOUNT_MANAGE),
 )
 
 

@@ -7,6 +7,8 @@ from ipaddress import ip_address
 from flask import request
 
 from app.audit.record import network_prefix
+from app.services.sessions import Whereabouts
+from app.web import browsers
 
 
 def network() -> str:
@@ -24,3 +26,8 @@ def neighbours() -> str:
         return network_prefix(request.remote_addr or "")
     except ValueError:
         return "unknown"
+
+
+def whereabouts() -> Whereabouts:
+    """Where the caller is, for whatever is asked of that."""
+    return Whereabouts(neighbours(), network(), browsers.words(request.user_agent.string))

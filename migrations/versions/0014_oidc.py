@@ -1,6 +1,6 @@
 """OpenID Connect: whose e-mail addresses a provider speaks for, what it calls a session, and who left.
 
-Revision: 0014, after 0011
+Revision: 0014, after 0013
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from alembic import op
 from migrations import oidc_sql
 
 revision = "0014"
-down_revision = "0011"
+down_revision = "0013"
 branch_labels = None
 depends_on = None
 

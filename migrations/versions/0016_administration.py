@@ -16,7 +16,7 @@ branch_labels = None
 depends_on = None
 
 _TIME = sa.DateTime(timezone=True)
-_BEFORE = ("confirm", "manage", "invitation", "help", "reply-receipt", "reply-answer", "alarm")
+_BEFORE = ("confirm", "manage", "invitation", "help", "reply-receipt", "reply-answer", "alarm", "account")
 _STANDS = sa.text("taken_at IS NULL")
 
 

@@ -16,6 +16,7 @@ from app.models.deferral import ContactSend
 from app.models.organisations import Organisation
 from app.models.receipts import RawEvent
 from app.models.service_messages import ServiceMessage
+from app.models.sign_in import Ceremony, KnownPlace
 from app.models.staff import Staff, StaffInvitation, WebSession
 from app.registry import Registry
 from app.services import consent, retention
@@ -28,6 +29,7 @@ MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)
 TABLES = {
     "raw_events": RawEvent, "signups": Signup, "confirmations": Confirmation,
     "confirmation_refusals": ConfirmationRefusal, "rate_counters": RateCounter, "web_sessions": WebSession,
+    "sign_in_ceremonies": Ceremony, "staff_known_places": KnownPlace,
     "staff_invitations": StaffInvitation, "service_messages": ServiceMessage, "contact_sends": ContactSend,
 }  # fmt: skip
 
@@ -88,6 +90,10 @@ class Rows:
                     WebSession(digest=token, contact_id=self.contact, expires_at=at),
                     StaffInvitation(
                         digest=token, staff_id=self.staff, expires_at=at - retention.INVITATIONS_KEPT
+                    ),
+                    Ceremony(digest=token, kind="oidc", expires_at=at),
+                    KnownPlace(
+                        staff_id=self.staff, digest=token, seen_at=at - retention.KNOWN_PLACES_KEPT
                     ),
                     ServiceMessage(
                         kind="confirm", channel="email", state="sent", expires_at=at,

@@ -18,11 +18,12 @@ from app.errors import Invalid
 from app.models.organisations import Organisation
 from app.models.sign_in import IdentityProvider, Passkey, RecoveryCode
 from app.models.staff import Staff, StaffInvitation, WebSession
-from app.services import roles, sessions, staff
+from app.services import roles, sessions, sign_in, staff
 from app.services.oidc import groups, mapping, providers, tokens
 from app.services.oidc.providers import Provider
 from app.services.oidc.refusals import Refused
 from app.services.people import Address
+from app.services.sessions import Whereabouts
 
 MOST_GROUPS, LONGEST_NAME = 2_000, 100
 
@@ -79,8 +80,11 @@ def read(provider: Provider, claims: tokens.Claims) -> Arrival:
     )
 
 
-def enter(session: Session, provider: Provider, arrival: Arrival, *, origin: str, now: datetime) -> Answer:
+def enter(
+    session: Session, provider: Provider, arrival: Arrival, *, where: Whereabouts, now: datetime
+) -> Answer:
     """Bring somebody's account and roles up to date, and open a session for who has any role."""
+    origin = where.network
     who: UUID | None = None
     try:
         # What was begun for somebody who is refused after all is not kept: no account without a role.
@@ -97,16 +101,8 @@ def enter(session: Session, provider: Provider, arrival: Arrival, *, origin: str
         return _refuse(session, provider, refusal, who, origin=origin)
     except sa.exc.IntegrityError:  # somebody else took the address, or they came twice at the same moment
         return _refuse(session, provider, Refused("expired"), who, origin=origin)
-    token = sessions.begin(session, staff=found, now=now)
+    token = sign_in.enter(session, found, where, now=now, by="oidc")
     _mark(session, sessions.digest(token), arrival, now=now)
-    audit.record(
-        session,
-        event="staff:sign-in",
-        subject=f"staff:{found.id}",
-        actor=audit.Actor(audit.ActorKind.STAFF, id=str(found.id), origin=origin),
-        organisation=found.organisation_id,
-        detail={"by": "oidc"},
-    )
     return Answer(token)
 
 

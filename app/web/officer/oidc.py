@@ -116,7 +116,7 @@ def back(slug: str) -> Response:
         return _stepped_up(provider, arrival, asked)
     who = session.visitor()
     with context.transaction() as db:
-        answer = arriving.enter(db, provider, arrival, origin=origin.network(), now=utc_now())
+        answer = arriving.enter(db, provider, arrival, where=origin.whereabouts(), now=utc_now())
         if answer.token is not None and who is not None:
             sessions.end(db, who.digest)
     if answer.token is None:

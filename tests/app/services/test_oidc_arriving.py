@@ -15,6 +15,7 @@ from app.services import staff
 from app.services.oidc import arriving, mapping, providers
 from app.services.oidc.arriving import Arrival
 from tests.conftest import Database
+from tests.entering import DESK
 from tests.factories import ACTOR, Makes
 
 AT_ONCE = 6
@@ -45,7 +46,7 @@ def _six(registry: Registry) -> None:
         with registry.sessions.begin() as session:
             session.execute(sa.text("SELECT 1"))
             together.wait()
-            answers.append(arriving.enter(session, provider, arrival, origin="test", now=utc_now()))
+            answers.append(arriving.enter(session, provider, arrival, where=DESK, now=utc_now()))
 
     threads = [Thread(target=come) for _ in range(AT_ONCE)]
     for thread in threads:

@@ -6,8 +6,11 @@ from datetime import UTC, datetime, timedelta
 
 import sqlalchemy as sa
 
+from app.models.audit import AuditEntry
+from app.models.organisations import Organisation
 from app.models.staff import Staff, WebSession
 from app.services import sessions
+from tests.factories import ACTOR
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 
@@ -100,4 +103,78 @@ def test_with_an_erased_address_its_sessions_go(session, makes):
     session.delete(contact)
     session.flush()
     session.expire_all()
+    assert sessions.find(session, token, now=NOW) is None
+
+
+DESK = sessions.Whereabouts("192.0.2.0/24", "192.0.2.0/24", "Firefox on Linux")
+PHONE = sessions.Whereabouts("198.51.100.0/24", "198.51.100.0/24", "Safari on an iPhone")
+
+
+def test_a_step_up_puts_another_token_in_the_place_of_the_first_and_prolongs_nothing(session, makes):
+    one = officer(session, makes)
+    old = sessions.begin(session, staff=one, where=DESK, now=NOW)
+    before = sessions.find(session, old, now=NOW)
+    later = NOW + timedelta(minutes=30)
+    new = sessions.renew(session, sessions.digest(old), PHONE, now=later)
+    assert new is not None
+    assert sessions.find(session, old, now=later) is None
+    found = sessions.find(session, new, now=later)
+    assert (found.id, found.shown_at) == (before.id, later)
+    row = session.scalars(sa.select(WebSession)).one()
+    assert (row.created_at, row.expires_at) == (NOW, NOW + sessions.STAFF_LONGEST)
+    assert (row.network, row.agent) == ("198.51.100.0/24", "Safari on an iPhone")
+    assert sessions.renew(session, sessions.digest(old), DESK, now=later) is None
+
+
+def test_half_a_session_cannot_step_up(session, makes):
+    half = sessions.begin(session, staff=officer(session, makes), half=True, now=NOW)
+    assert sessions.renew(session, sessions.digest(half), DESK, now=NOW) is None
+    assert sessions.find(session, half, now=NOW) is not None
+
+
+def test_the_list_shows_what_is_open_and_nobody_elses(session, makes):
+    one, other = officer(session, makes, 1), officer(session, makes, 2)
+    here = sessions.begin(session, staff=one, where=DESK, now=NOW)
+    sessions.begin(session, staff=one, where=PHONE, now=NOW - timedelta(minutes=5))
+    sessions.begin(session, staff=one, where=PHONE, now=NOW - sessions.STAFF_IDLE)
+    sessions.begin(session, staff=one, half=True, now=NOW)
+    sessions.begin(session, staff=other, where=PHONE, now=NOW)
+    mine = sessions.find(session, here, now=NOW)
+    shown = sessions.listed(session, one.id, here=mine.id, now=NOW)
+    assert [(s.browser, s.network, s.here) for s in shown] == [
+        ("Firefox on Linux", "192.0.2.0/24", True),
+        ("Safari on an iPhone", "198.51.100.0/24", False),
+    ]
+
+
+def test_one_ends_sessions_of_ones_own_and_of_nobody_else(session, makes):
+    one, other = officer(session, makes, 1), officer(session, makes, 2)
+    tokens = [sessions.begin(session, staff=one, now=NOW) for _ in range(4)]
+    theirs = sessions.begin(session, staff=other, now=NOW)
+    here, second, *_ = (sessions.find(session, t, now=NOW).id for t in tokens)
+    foreign = sessions.find(session, theirs, now=NOW).id
+    assert sessions.end_own(session, one.id, only=foreign, keep=here, actor=ACTOR) == 0
+    assert sessions.end_own(session, one.id, only=second, keep=here, actor=ACTOR) == 1
+    assert [sessions.find(session, t, now=NOW) is None for t in tokens] == [False, True, False, False]
+    assert sessions.end_own(session, one.id, keep=here, actor=ACTOR) == 2
+    assert [sessions.find(session, t, now=NOW) is None for t in tokens] == [False, True, True, True]
+    assert sessions.find(session, theirs, now=NOW) is not None
+    entries = session.scalars(sa.select(AuditEntry.detail).where(AuditEntry.event == "staff:end-sessions"))
+    assert list(entries) == ['{"sessions":1}', '{"sessions":2}']
+
+
+def test_nobody_keeps_more_than_twenty_sessions(session, makes):
+    one = officer(session, makes)
+    tokens = [
+        sessions.begin(session, staff=one, now=NOW + timedelta(seconds=n)) for n in range(sessions.MOST + 3)
+    ]
+    at = NOW + timedelta(minutes=1)
+    assert [sessions.find(session, t, now=at) is None for t in tokens] == [True] * 3 + [False] * sessions.MOST
+
+
+def test_with_their_organisation_its_sessions_end(session, makes):
+    one = officer(session, makes)
+    token = sessions.begin(session, staff=one, now=NOW)
+    session.get_one(Organisation, one.organisation_id).ended_at = NOW
+    session.flush()
     assert sessions.find(session, token, now=NOW) is None

@@ -18,7 +18,7 @@ from app.models.audit import AuditEntry
 from app.models.organisations import Organisation
 from app.models.service_messages import ServiceMessage
 from app.models.staff import Staff, StaffInvitation, WebSession
-from app.services import invitations, passwords, second_factor, sign_in, staff
+from app.services import factors, invitations, passwords, second_factor, sign_in, staff
 from tests.app.web.conftest import PUBLIC_URL, Site
 from tests.factories import ACTOR, Makes
 
@@ -104,6 +104,11 @@ def test_every_wrong_way_in_gets_the_same_answer_and_costs_the_same(
         makes = Makes(session, itertools.count(100))
         left = makes.officer(session.get_one(Organisation, officer.organisation_id), password=GOOD)
         staff.leave(session, left.email, actor=ACTOR, now=utc_now())
+        elsewhere = makes.officer(session.get_one(Organisation, officer.organisation_id))
+        elsewhere.password_hash, elsewhere.totp_secret = None, None
+        elsewhere.oidc_issuer, elsewhere.oidc_subject = "https://id.example", "1"
+        ended = makes.officer(makes.organisation(), password=GOOD)
+        session.get_one(Organisation, ended.organisation_id).ended_at = utc_now()
     invited(site)
     compared = []
     verify = passwords.verify
@@ -121,6 +126,8 @@ def test_every_wrong_way_in_gets_the_same_answer_and_costs_the_same(
         ("nobody@police.example", GOOD),
         (left.email, GOOD),
         ("new.officer@police.example", GOOD),
+        (elsewhere.email, GOOD),
+        (ended.email, GOOD),
     ]
     for email, password in tries:
         asked.clear()
@@ -132,7 +139,7 @@ def test_every_wrong_way_in_gets_the_same_answer_and_costs_the_same(
     assert cookie(site) is None
     assert set(answers) == {answers[0]}
     assert len(compared) == len(tries)
-    assert [subject for _, subject in recorded(site)][-4:] == [f"staff:{officer.id}", *["staff:unknown"] * 3]
+    assert [subject for _, subject in recorded(site)][-6:] == [f"staff:{officer.id}", *["staff:unknown"] * 5]
 
 
 @pytest.mark.parametrize(
@@ -194,8 +201,8 @@ def test_a_network_that_is_wrong_too_often_is_closed_out_and_one_that_is_right_n
 def test_wrong_codes_are_counted_and_close_the_door(site: Site, officer: Staff) -> None:
     knock(site, officer.email, GOOD)
     with site.registry.sessions.begin() as session:
-        limit = sign_in.Limit("sign-in-code", str(officer.id), 10, sign_in.WINDOW)
-        assert sign_in.limits.take(session, [limit], now=utc_now(), amount=9) is None
+        mine = factors.limits_of("sign-in", factors.Way.APP, officer.id, "127.0.0.0/24")
+        assert sign_in.limits.take(session, mine, now=utc_now(), amount=9) is None
     assert site.submit(CODE, {"code": "000 000"}).status_code == 400
     assert site.submit(CODE, {"code": code_of(officer.totp_secret)}).status_code == 429
     assert site.client.get("/staff").headers["Location"] == DOOR
@@ -267,10 +274,10 @@ def test_an_invitation_leads_through_password_and_app_to_a_session_once(site: Si
     path = invited(site)
     welcome = site.client.get(path)
     assert "Kim New" in welcome.text
-    assert "Step 1 of 2" in welcome.text
+    assert "Step 1 of 3" in welcome.text
     assert site.submit(path, {"step": "password", "password": GOOD}).status_code == 303
     page = site.client.get(path).text
-    assert "Step 2 of 2" in page
+    assert "Step 2 of 3" in page
     with site.registry.sessions() as session:
         one = session.scalars(sa.select(Staff)).one()
         assert one.state == "invited"
@@ -283,7 +290,8 @@ def test_an_invitation_leads_through_password_and_app_to_a_session_once(site: Si
     assert site.submit(path, {"step": "code", "code": "000000"}).status_code == 400
     code = code_of(secret)
     done = site.submit(path, {"step": "code", "code": code})
-    assert (done.status_code, done.headers["Location"]) == (303, "/staff")
+    assert (done.status_code, done.headers["Location"]) == (303, "/staff/account/recovery-codes?first=1")
+    assert "Step 3 of 3" in site.client.get(done.headers["Location"]).text
     assert site.client.get("/staff").status_code == 200
     assert recorded(site)[-2:] == [("staff:enrol", f"staff:{one.id}"), ("staff:sign-in", f"staff:{one.id}")]
     assert site.client.get(path).status_code == 410, "an invitation opens once"
@@ -318,7 +326,7 @@ def test_another_password_may_be_chosen_before_the_end(site: Site) -> None:
     site.submit(path, {"step": "password", "password": GOOD})
     before = _key(site.client.get(path).text)
     assert site.submit(path, {"step": "again"}).status_code == 303
-    assert "Step 1 of 2" in site.client.get(path).text
+    assert "Step 1 of 3" in site.client.get(path).text
     site.submit(path, {"step": "password", "password": "kettle harbour violet"})
     assert _key(site.client.get(path).text) != before
 
@@ -327,7 +335,7 @@ def test_another_password_may_be_chosen_before_the_end(site: Site) -> None:
 def test_no_step_can_be_left_out(site: Site, step: str) -> None:
     path = invited(site)
     assert site.submit(path, {"step": step, "code": "123456"}).status_code == 303
-    assert "Step 1 of 2" in site.client.get(path).text
+    assert "Step 1 of 3" in site.client.get(path).text
 
 
 def test_an_invitation_lasts_48_hours_and_a_newer_one_ends_it(site: Site) -> None:
