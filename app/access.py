@@ -19,6 +19,7 @@ from app.errors import Missing
 from app.models.access import RoleGrant
 from app.models.alerts import Alert
 from app.models.ledger import Dispatch
+from app.models.misuse import MisuseReport
 from app.models.organisations import Organisation
 from app.models.replies import Reply
 from app.models.staff import Staff
@@ -43,7 +44,7 @@ __all__ = [
 
 # How long a factor counts as just shown.
 FRESH = timedelta(minutes=10)
-Row = TypeVar("Row", Alert, Dispatch, Reply, Staff, Team)
+Row = TypeVar("Row", Alert, Dispatch, MisuseReport, Reply, Staff, Team)
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +196,9 @@ def row(
 
 def may_on(session: Session, who: Who, permission: Permission, thing: Row) -> bool:
     """Whether somebody may do this to this."""
-    organisation = thing.organisation_id if isinstance(thing, Staff) else thing.controller_id
+    organisation = thing.organisation_id if isinstance(thing, Staff | MisuseReport) else thing.controller_id
+    if isinstance(thing, MisuseReport) and thing.bars(who.id, who.team_id, who.name):
+        return False
     if organisation != who.organisation_id or not may(who, permission):
         return False
     match TABLE[permission].scope:

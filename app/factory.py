@@ -9,11 +9,11 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 from app import logs
 from app.registry import Registry, open_registry
-from app.web import context, envelope, errors, frame, guards, health, metrics, static_files
+from app.web import context, envelope, errors, frame, guards, health, intake, metrics, static_files
 from app.web.admin import status
 from app.web.hooks import desk, sendgrid, twilio
-from app.web.officer import compose, inbox, progress, sign_in
-from app.web.public import about, alerts, area, ward
+from app.web.officer import compose, inbox, misuse, progress, sign_in
+from app.web.public import about, alerts, area, security, ward
 from app.web.resident import leave, manage, reply, subscribe
 from config.fields import Part
 
@@ -21,9 +21,9 @@ LARGEST_REQUEST = 64 * 1024  # bytes; the webhooks allow themselves more
 
 PARTS = (
     *(health.pages, metrics.pages, twilio.hooks, sendgrid.hooks),
-    *(ward.pages, area.pages, alerts.pages, about.pages),
+    *(ward.pages, area.pages, alerts.pages, about.pages, security.pages),
     *(subscribe.pages, manage.pages, leave.pages, reply.pages),
-    *(sign_in.pages, compose.pages, progress.pages, inbox.pages),
+    *(sign_in.pages, compose.pages, progress.pages, inbox.pages, misuse.pages),
     status.pages,
 )
 
@@ -50,6 +50,7 @@ def create_app(registry: Registry | None = None) -> Flask:
     static_files.install(app)
     frame.install(app)
     envelope.install(app, registry.settings)
+    intake.install(app)
     guards.install(app)
     errors.install(app)
     if registry.settings.proxies:

@@ -10,14 +10,17 @@ from uuid import UUID
 
 from app.db import Pt, utc_now
 from app.models.areas import Area, Postcode
+from app.models.organisations import Organisation
 from app.models.people import ContactPoint
 from app.models.staff import Staff
+from app.permissions import Role
 from app.registry import Registry
 from app.services import (
     answers,
     consent,
     dispatch,
     invitations,
+    misuse,
     passwords,
     pausing,
     people,
@@ -159,6 +162,7 @@ def populate(
     paused = dispatch.send(session, held.id, token=f"populated-{held.id}", actor=ACTOR, public_url=site).id
     pausing.pause(session, paused, actor=ACTOR, why="Is the picture the right one?")
 
+    reports = _misuse(makes, force.id, officer, site)
     who = makes.who(officer)
     talks = [
         receiving.receive_web(
@@ -279,6 +283,12 @@ def populate(
         "progress.resume": [f"/staff/dispatches/{paused}/resume"],
         "inbox.replies": [f"/staff/inbox{query}" for query in ("", "?state=answered", "?state=closed")],
         "inbox.reply": [f"/staff/inbox/{one}" for one in talks],
+        "misuse.report": ["/staff/misuse/report"],
+        "misuse.sent": ["/staff/misuse/sent"],
+        "misuse.reports": ["/staff/misuse", "/staff/misuse?state=closed"],
+        "misuse.one": [f"/staff/misuse/{one}" for one in reports],
+        "security.page": ["/security"],
+        "security.text": ["/.well-known/security.txt"],
         "health.live": ["/health/live"],
         "health.ready": ["/health/ready"],
         "metrics.metrics": ["/metrics"],
@@ -294,6 +304,7 @@ def populate(
         "compose.send": [f"/staff/alerts/{draft.id}/send"],
         "compose.discard": [f"/staff/alerts/{other_draft.id}/discard"],
         "compose.segments": ["/staff/alerts/segments"],
+        "misuse.close": [f"/staff/misuse/{reports[0]}/close"],
         "inbox.answer": [f"/staff/inbox/{talks[0]}/answer"],
         "inbox.close": [f"/staff/inbox/{talks[0]}/close"],
         "inbox.reopen": [f"/staff/inbox/{talks[2]}/reopen"],
@@ -329,8 +340,34 @@ def populate(
             "progress.stop": {"why": "It is over."},
             "progress.pause": {"why": "Wait for the new picture."},
             "inbox.answer": {"body": "Thank you."},
+            "misuse.report": {"what": "He looked up his neighbour.", "happened": "On Monday."},
+            "misuse.close": {"note": "Looked into."},
         },
     )
+
+
+def _misuse(makes: Makes, organisation: UUID, officer: Staff, site: str) -> list[UUID]:
+    """Reports of misuse that the officer may read as an auditor: an open one, an anonymous one, a closed one."""
+    session = makes.session
+    makes.role(officer, Role.AUDITOR)
+    colleague = makes.who(makes.officer(session.get_one(Organisation, organisation)))
+    for n in range(3):
+        misuse.report(
+            session,
+            colleague,
+            what="Somebody looked up their former partner, and talked about it in the canteen.",
+            happened="Since May.",
+            whom="PC Nobody" if n else "",
+            anonymous=n == 1,
+            public_url=site,
+            actor=ACTOR,
+            now=utc_now(),
+        )
+    open_ = [line.id for line in misuse.listed(session, makes.who(officer)).lines]
+    misuse.close(
+        session, makes.who(officer), open_[2], note="They were spoken to.", actor=ACTOR, now=utc_now()
+    )
+    return open_
 
 
 def _link(signer: Signer, contact: int, sending: UUID, purpose: str, expires_at: datetime | None) -> str:

@@ -1,4 +1,4 @@
-"""``wardlink organisation …``: what an organisation may send and spend."""
+"""``wardlink organisation …``: what an organisation may send and spend, and whom reports of misuse go to."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from app.cli.plain import WORD
 from app.db import utc_now
 from app.errors import Missing
 from app.models.limits import MEASURES, PERIODS
-from app.services import organisations
+from app.services import misuse, organisations
 from app.services.budgets import allowances
 from app.services.budgets.allowances import amount
 
@@ -82,3 +82,22 @@ def limits(slug: str, **asked: int | str | None) -> None:
         click.echo(
             f"{amount(one.measure, one.most)} a {one.period}: {used} taken {allowances.when(one)}{over}"
         )
+
+
+@organisation.command()
+@click.argument("slug", type=WORD)
+@click.option("--email", type=WORD, help="Their address; none takes it away.")
+def standards(slug: str, email: str | None) -> None:
+    """Show whom the organisation SLUG has named as its professional standards; with an option, set it.
+
+    They are told of reports of misuse that no auditor or supervisor of the organisation may read.
+    """
+    with opened.registry() as registry, registry.sessions.begin() as session:
+        found = organisations.by_slug(session, slug)
+        if found is None:
+            raise Missing("There is no organisation with this short name.")
+        if email is not None:
+            chosen = None if email.lower() == "none" else email
+            misuse.set_standards(session, found, chosen, actor=opened.OPERATOR)
+        named = found.standards_email
+    click.echo(f"Professional standards of {slug}: {named or 'nobody is named'}")

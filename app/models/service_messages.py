@@ -10,7 +10,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db import Base, EncryptedText, new_id
 
-KINDS = ("confirm", "manage", "invitation", "help", "reply-receipt", "reply-answer", "alarm")
+KINDS = ("confirm", "manage", "invitation", "help", "reply-receipt", "reply-answer", "alarm", "misuse")
 
 
 class ServiceMessage(Base):

@@ -77,6 +77,11 @@ CODES = {
         "More than nine tenths of what it may send or spend is used.",
         "Agree with the organisation on a higher limit, or on waiting.",
     ),
+    "misuse-unheard": Code(
+        "A report of misuse reaches nobody",
+        "Somebody of staff reported misuse, and the organisation has nobody outside the reporter's line to read it.",
+        "Have the organisation give the auditor's role to somebody outside, or name its professional standards.",
+    ),
     TEST: Code("This is a test", "Somebody asked for a test of the alarms.", "Nothing."),
 }
 

@@ -13,6 +13,7 @@ from app.audit import record as audit
 
 RAW_EVENTS_KEPT = timedelta(days=30)  # they hold addresses, and say nothing that the ledger has not learnt
 SERVICE_MESSAGES_KEPT = timedelta(days=30)
+MISUSE_KEPT = timedelta(days=6 * 366)  # after it was closed: as long as a claim may be brought
 INVITATIONS_KEPT = timedelta(days=7)  # so that who comes late can be told that it has expired
 CLOCKS_DIFFER = timedelta(hours=1)  # another process may still count in a window that is over here
 MOST = 10_000
@@ -76,6 +77,7 @@ _TABLES = (
     _Kept("web_sessions", "digest", "expires_at", _NOW, False),
     _Kept("staff_invitations", "digest", "expires_at", INVITATIONS_KEPT, False),
     _Kept("service_messages", "id", "created_at", SERVICE_MESSAGES_KEPT, True),
+    _Kept("misuse_reports", "id", "closed_at", MISUSE_KEPT, True),
     _Kept("contact_sends", "contact_id, at, dispatch_id", "at", SENDS_KEPT, False),
 )
 

@@ -17,10 +17,19 @@ _POLICY = (
     "default-src 'none'; script-src 'self'{nonce}; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
+# As browsers know them: of a name that one does not know it complains at every page. Passkeys are not among them,
+# for staff sign in by one.
+FEATURES = (
+    "accelerometer", "autoplay", "browsing-topics", "camera", "display-capture", "encrypted-media",
+    "fullscreen", "gamepad", "geolocation", "gyroscope", "hid", "idle-detection", "local-fonts", "magnetometer",
+    "microphone", "midi", "otp-credentials", "payment", "picture-in-picture", "screen-wake-lock", "serial",
+    "storage-access", "usb", "window-management", "xr-spatial-tracking",
+)  # fmt: skip
 HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
-    "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
+    # Everything that a browser can be asked for: our pages need none of it.
+    "Permissions-Policy": ", ".join(f"{feature}=()" for feature in FEATURES),
     # Addresses of pages hold signed links and postcodes.
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
@@ -58,7 +67,8 @@ def install(app: Flask, settings: Settings) -> None:
 
     def end(response: Response) -> Response:
         response.headers["Content-Security-Policy"] = content_policy(g.get("nonce"))
-        wanted = headers if request.endpoint == "files.static" else uncached
+        kept = request.endpoint == "files.static" and response.status_code < 400
+        wanted = headers if kept else uncached
         # Looked through once: webhooks come by the thousand.
         present = {name.lower() for name in response.headers.keys()}  # noqa: SIM118  # not a dict
         response.headers.extend([(n, v) for n, v in wanted.items() if n.lower() not in present])

@@ -28,7 +28,7 @@ SIGNED = {
 # The time at which an officer was last seen is kept by whatever page they open.
 SEEN = frozenset({"web_sessions"})
 # Who reads what residents wrote is on the record before it is shown: a promise, and no change of anything else.
-ON_RECORD = {"inbox.reply": {"audit_entries", "audit_pending"}}
+ON_RECORD = {name: {"audit_entries", "audit_pending"} for name in ("inbox.reply", "misuse.one")}
 
 
 @pytest.fixture

@@ -48,6 +48,7 @@ COUNTED = {
     # The thread is shown again beside what is wrong, and who reads one is on the record.
     "inbox.answer": {"audit_entries", "audit_pending"},
     "inbox.close": {"audit_entries", "audit_pending"},
+    "misuse.close": {"audit_entries", "audit_pending"},
 }
 HOOKS = {"twilio.status", "twilio.inbound", "sendgrid.events"}
 # That a provider's call was turned away is remembered: its silence proves nothing then.
