@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import secrets
 import time
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import structlog
 from flask import Flask, Response, g, request
+from werkzeug.routing import RequestRedirect
 
 from config.settings import Settings
 
@@ -57,7 +59,8 @@ def install(app: Flask, settings: Settings) -> None:
     if settings.public_url.startswith("https://"):
         headers["Strict-Transport-Security"] = f"max-age={_YEAR}; includeSubDomains"
 
-    uncached = headers | {"Cache-Control": "no-store"}
+    # Files of ours say themselves how long they may be kept, and nothing else is.
+    headers["Cache-Control"] = "no-store"
 
     def begin() -> None:
         # Never the caller's own: it would let anybody write into the log.
@@ -66,12 +69,15 @@ def install(app: Flask, settings: Settings) -> None:
         structlog.contextvars.bind_contextvars(request_id=g.request_id)
 
     def end(response: Response) -> Response:
+        if isinstance(request.routing_exception, RequestRedirect):
+            # The routing's own redirect names whatever host was sent; only its path is ours.
+            path = urlsplit(request.routing_exception.new_url).path
+            response.headers["Location"] = "/" + path.lstrip("/\\")
+            response.set_data(b"")
         response.headers["Content-Security-Policy"] = content_policy(g.get("nonce"))
-        kept = request.endpoint == "files.static" and response.status_code < 400
-        wanted = headers if kept else uncached
         # Looked through once: webhooks come by the thousand.
         present = {name.lower() for name in response.headers.keys()}  # noqa: SIM118  # not a dict
-        response.headers.extend([(n, v) for n, v in wanted.items() if n.lower() not in present])
+        response.headers.extend([(n, v) for n, v in headers.items() if n.lower() not in present])
         if "request_id" in g:
             response.headers["X-Request-Id"] = g.request_id
             # The rule, not the path: a path holds what somebody typed.

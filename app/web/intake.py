@@ -13,7 +13,7 @@ from werkzeug.exceptions import BadRequest, RequestEntityTooLarge
 
 __all__ = ["DEEPEST", "MOST_FIELDS", "install"]
 
-MOST_FIELDS = 1_000  # of a form: a borough has some twenty wards, and no form of ours asks more than that
+MOST_FIELDS = 2_000  # of a form: all wards of London are some seven hundred, and no form asks for more
 DEEPEST = 32  # brackets of JSON within each other: reading deeper ones takes stack, not memory
 _FORM = "application/x-www-form-urlencoded"
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"?', re.DOTALL)
@@ -28,12 +28,21 @@ def install(app: Flask) -> None:
 def _look() -> None:
     if request.method in {"GET", "HEAD", "OPTIONS"} or request.path.startswith("/hooks/"):
         return
+    if request.content_length is None:
+        _read_chunks(request.max_content_length or 0)
     if request.mimetype == _FORM:
         # Kept, so that the form is read from it. Beyond the length that is allowed this raises 413 by itself.
         if request.get_data(cache=True).count(b"&") >= MOST_FIELDS:
             raise RequestEntityTooLarge
     elif request.is_json and depth(request.get_data(cache=True)) > DEEPEST:
         raise BadRequest
+
+
+def _read_chunks(most: int) -> None:
+    """Read a body that does not say how long it is. The framework would cut it off at the limit, and say nothing."""
+    request.max_content_length = most + 1
+    if len(request.get_data(cache=True)) > most:
+        raise RequestEntityTooLarge
 
 
 def depth(body: bytes) -> int:
