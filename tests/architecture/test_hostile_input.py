@@ -84,7 +84,8 @@ VARIABLES: dict[str, st.SearchStrategy[str]] = {
     "token": TOKEN,
     "filename": hostile.escaped(),
     **dict.fromkeys(
-        ("alert_id", "dispatch_id", "reply_id", "report_id"), st.one_of(hostile.escaped(), st.uuids().map(str))
+        ("alert_id", "dispatch_id", "reply_id", "report_id"),
+        st.one_of(hostile.escaped(), st.uuids().map(str)),
     ),
 }
 # Names that pages read from a query.

@@ -55,8 +55,8 @@ class ReportForm(forms.Form):
     anonymous = forms.Many(
         "Your name",
         [("yes", "Do not say that it was me")],
-        hint="Your name helps whoever looks into it to ask you. Without it nobody can tell that it was you, and "
-        "nobody can tell you what came of it.",
+        hint="Your name helps whoever looks into it to ask you. Without it nothing that is kept says who you are, "
+        "except what you write; and nobody can tell you what came of it.",
     )
 
 
