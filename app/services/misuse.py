@@ -15,7 +15,7 @@ from uuid import UUID, uuid4
 from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, defer
 
 from app import access
 from app.access import Held, Who
@@ -257,6 +257,8 @@ def _batch(
     if after is not None:
         place = sa.tuple_(MisuseReport.reported_on, MisuseReport.id)
         query = query.where(place < sa.tuple_(*map(sa.literal, after)))
+    # What was written is opened for who reads the report, not for the list.
+    query = query.options(*map(defer, (MisuseReport.what, MisuseReport.happened, MisuseReport.note)))
     newest = query.order_by(MisuseReport.reported_on.desc(), MisuseReport.id.desc())
     return session.scalars(newest.limit(_BATCH)).all()
 
