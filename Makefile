@@ -124,6 +124,10 @@ lint: $(INSTALLED) ## style, types and import contracts
 	@"$(PY)" -m mypy
 	@"$(PY)" -c 'from importlinter.cli import lint_imports_command; lint_imports_command()'
 
+.PHONY: audit
+audit: $(INSTALLED) ## published holes in what we depend on (needs the network; Error 1: known, Error 3: could not ask)
+	@"$(PY)" -m tests.advisories
+
 .PHONY: format
 format: $(INSTALLED) ## put the code in order
 	@"$(PY)" -m ruff check --fix .

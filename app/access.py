@@ -20,6 +20,7 @@ from app.models.access import Agreement, RoleGrant
 from app.models.alerts import Alert
 from app.models.audit import AuditEntry
 from app.models.ledger import Dispatch
+from app.models.misuse import MisuseReport
 from app.models.organisations import Organisation
 from app.models.replies import Reply
 from app.models.staff import Staff
@@ -46,7 +47,7 @@ __all__ = [
 
 # How long a factor counts as just shown.
 FRESH = timedelta(minutes=10)
-Row = TypeVar("Row", Agreement, Alert, AuditEntry, Dispatch, Reply, RoleGrant, Staff, Team)
+Row = TypeVar("Row", Agreement, Alert, AuditEntry, Dispatch, MisuseReport, Reply, RoleGrant, Staff, Team)
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,7 +230,9 @@ def may_on(session: Session, who: Who, permission: Permission, thing: Row) -> bo
     """Whether somebody may do this to this."""
     if isinstance(thing, AuditEntry):
         return may(who, permission) and _of_entry(session, who, permission, thing)
-    if isinstance(thing, Agreement | RoleGrant | Staff):
+    if isinstance(thing, MisuseReport) and thing.bars(who.id, who.team_id, who.name):
+        return False
+    if isinstance(thing, Agreement | MisuseReport | RoleGrant | Staff):
         organisation = thing.organisation_id
     else:
         organisation = thing.controller_id

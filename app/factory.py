@@ -9,11 +9,22 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 from app import logs
 from app.registry import Registry, open_registry
-from app.web import context, envelope, errors, frame, guards, health, metrics, static_files
+from app.web import context, envelope, errors, frame, guards, health, intake, metrics, static_files
 from app.web.admin import organisation, record, retention, roles, staff, status, teams
 from app.web.hooks import desk, identity, sendgrid, twilio
-from app.web.officer import account, compose, inbox, invitation, oidc, passkeys, progress, sign_in, step_up
-from app.web.public import about, alerts, area, ward
+from app.web.officer import (
+    account,
+    compose,
+    inbox,
+    invitation,
+    misuse,
+    oidc,
+    passkeys,
+    progress,
+    sign_in,
+    step_up,
+)
+from app.web.public import about, alerts, area, security, ward
 from app.web.resident import leave, manage, reply, subscribe
 from config.fields import Part
 
@@ -21,11 +32,11 @@ LARGEST_REQUEST = 64 * 1024  # bytes; the webhooks allow themselves more
 
 PARTS = (
     *(health.pages, metrics.pages, twilio.hooks, sendgrid.hooks),
-    *(ward.pages, area.pages, alerts.pages, about.pages),
+    *(ward.pages, area.pages, alerts.pages, about.pages, security.pages),
     *(subscribe.pages, manage.pages, leave.pages, reply.pages),
     *(oidc.pages, identity.hooks),
     *(sign_in.pages, invitation.pages, step_up.pages, account.pages, passkeys.pages),
-    *(compose.pages, progress.pages, inbox.pages),
+    *(compose.pages, progress.pages, inbox.pages, misuse.pages),
     *(staff.pages, roles.pages, teams.pages, organisation.pages, record.pages, retention.pages, status.pages),
 )
 
@@ -52,6 +63,7 @@ def create_app(registry: Registry | None = None) -> Flask:
     static_files.install(app)
     frame.install(app)
     envelope.install(app, registry.settings)
+    intake.install(app)
     guards.install(app)
     errors.install(app)
     if registry.settings.proxies:

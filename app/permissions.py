@@ -186,6 +186,7 @@ COMMANDS: dict[str, Permission] = {
     "organisation alter": Permission.ORGANISATION_ALTER,
     "organisation end": _OPERATE,
     "organisation limits": _OPERATE,
+    "organisation standards": Permission.ORGANISATION_ALTER,
     "preferences clear": _OPERATE,
     "preferences set": _OPERATE,
     "preferences show": _OPERATE,

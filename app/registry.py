@@ -25,6 +25,7 @@ from app.models import (  # noqa: F401
     deferral,
     ledger,
     limits,
+    misuse,
     organisations,
     people,
     receipts,

@@ -220,6 +220,11 @@ def mailbox(value: str) -> str:
     return value
 
 
+def contact(value: str) -> str:
+    """An e-mail address, in outline, or an https address."""
+    return mailbox(value) if "@" in value and "/" not in value else address("https")(value)
+
+
 def regions(value: str) -> tuple[str, ...]:
     """Two-letter country codes with commas between."""
     codes = tuple(code.strip().upper() for code in value.split(","))

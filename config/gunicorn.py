@@ -14,10 +14,10 @@ _settings = Settings.load(os.environ)
 
 bind = f"{_settings.web_host}:{_settings.web_port}"
 workers = _settings.web_workers
-worker_class = "gthread"
+worker_class = "app.web.worker.Worker"  # gthread, with a limit on slow callers
 threads = _settings.web_threads
 preload_app = True  # the app warms its templates before the fork, so that workers share them
-timeout = 30
+timeout = 30  # seconds: a worker says that it lives, and a request comes in, is answered and is taken
 graceful_timeout = 20
 keepalive = 5
 limit_request_line = 4094

@@ -154,6 +154,10 @@ class Settings:
     email_from_name: str = setting(
         "EMAIL_FROM_NAME", "Name that e-mail comes from", fields.text, "Wardlink", parts=_SENDERS
     )
+    security_contact: str = setting(
+        "SECURITY_CONTACT", "Where security holes are reported to: an e-mail address, or the https address of a page",
+        fields.contact, "security@wardlink.example", need=Need.PRODUCTION, parts=(Part.APP,),
+    )  # fmt: skip
     sms_regions: tuple[str, ...] = setting(
         "SMS_REGIONS", "Countries whose mobiles may be texted, two-letter codes with commas",
         fields.regions, "GB", parts=_SENDERS,

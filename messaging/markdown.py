@@ -15,7 +15,10 @@ from markdown_it.renderer import RendererHTML
 from markdown_it.token import Token
 from markdown_it.utils import EnvType, OptionsDict
 
-ALLOWED_SCHEMES = frozenset({"http", "https", "mailto", "tel"})
+from messaging.markdown_safe import ALLOWED_SCHEMES, clean
+
+__all__ = ["ALLOWED_SCHEMES", "to_html", "to_text"]
+
 _SCHEME = re.compile(r"([a-z][a-z0-9+.\-]*):", re.ASCII | re.IGNORECASE)
 _DEEPEST = 20
 
@@ -59,7 +62,7 @@ _MARKDOWN = _parser()
 def to_html(text: str) -> str:
     """HTML for the body of an e-mail: already escaped, without attributes but links' href and rel."""
     rendered: str = _MARKDOWN.render(text)
-    return rendered.strip()
+    return clean(rendered).strip()
 
 
 def to_text(text: str) -> str:

@@ -22,6 +22,7 @@ from app.services import (
     consent,
     dispatch,
     invitations,
+    misuse,
     passwords,
     pausing,
     people,
@@ -169,6 +170,7 @@ def populate(
     paused = dispatch.send(session, held.id, token=f"populated-{held.id}", actor=ACTOR, public_url=site).id
     pausing.pause(session, paused, actor=ACTOR, why="Is the picture the right one?")
 
+    reports = _misuse(makes, force.id, chief, site)
     who = makes.who(officer)
     talks = [
         receiving.receive_web(
@@ -344,6 +346,12 @@ def populate(
         "organisation.alter": ["/staff/organisation/edit"],
         "organisation.add": ["/staff/organisation/agreements/new"],
         "organisation.change": [f"/staff/organisation/agreements/{paper.id}"],
+        "misuse.report": ["/staff/misuse/report"],
+        "misuse.sent": ["/staff/misuse/sent"],
+        "misuse.reports": ["/staff/misuse", "/staff/misuse?state=closed"],
+        "misuse.one": [f"/staff/misuse/{one}" for one in reports],
+        "security.page": ["/security"],
+        "security.text": ["/.well-known/security.txt"],
         "health.live": ["/health/live"],
         "health.ready": ["/health/ready"],
         "metrics.metrics": ["/metrics"],
@@ -375,6 +383,7 @@ def populate(
         "record.look": ["/staff/record"],
         "record.export": [f"/staff/record/{looked}/export"],
         "record.take_heads": ["/staff/record/heads"],
+        "misuse.close": [f"/staff/misuse/{reports[0]}/close"],
         "inbox.answer": [f"/staff/inbox/{talks[0]}/answer"],
         "inbox.close": [f"/staff/inbox/{talks[0]}/close"],
         "inbox.reopen": [f"/staff/inbox/{talks[2]}/reopen"],
@@ -439,6 +448,8 @@ def populate(
             },
             "record.look": {"why": "The yearly audit", "resident": known.address},
             "record.export": {"file": "csv"},
+            "misuse.report": {"what": "He looked up his neighbour.", "happened": "On Monday."},
+            "misuse.close": {"note": "Looked into."},
         },
     )
 
@@ -450,6 +461,29 @@ def _chief(makes: Makes, force: Organisation) -> Staff:
     for role in Role:
         makes.role(chief, role)
     return chief
+
+
+def _misuse(makes: Makes, organisation: UUID, officer: Staff, site: str) -> list[UUID]:
+    """Reports of misuse that the officer may read as an auditor: an open one, an anonymous one, a closed one."""
+    session = makes.session
+    colleague = makes.who(makes.officer(session.get_one(Organisation, organisation)))
+    for n in range(3):
+        misuse.report(
+            session,
+            colleague,
+            what="Somebody looked up their former partner, and talked about it in the canteen.",
+            happened="Since May.",
+            whom="PC Nobody" if n else "",
+            anonymous=n == 1,
+            public_url=site,
+            actor=ACTOR,
+            now=utc_now(),
+        )
+    open_ = [line.id for line in misuse.listed(session, makes.who(officer)).lines]
+    misuse.close(
+        session, makes.who(officer), open_[2], note="They were spoken to.", actor=ACTOR, now=utc_now()
+    )
+    return open_
 
 
 def _link(signer: Signer, contact: int, sending: UUID, purpose: str, expires_at: datetime | None) -> str:

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import http.client
-import ssl
 from datetime import timedelta
-from urllib.parse import urlsplit
 
 import orjson
 
 from app import queue
 from app.db import utc_now
-from app.services import alarm_routes
+from app.services import alarm_routes, fetching
 from app.services.alarm_routes import PILE
+from app.services.fetching import FetchError, Reach
 from workers import runtime
 
-TIMEOUT = 10.0  # seconds for each step of one call
+TIMEOUT = 10.0  # seconds for one call
+LONGEST = 64 * 1024  # bytes of an answer, which nobody reads
 HELD_FOR = timedelta(seconds=120)  # a worker that is lost meanwhile leaves its calls to the next
 
 
@@ -49,27 +48,20 @@ def signature(key: str, at: int, body: bytes) -> str:
 
 def _call(url: str, key: str, body: bytes) -> str:
     """One POST; what went wrong as a short word, or nothing. Redirects are not followed."""
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    connection: http.client.HTTPConnection
-    if parts.scheme == "https":
-        # With its port: without one, the end of an IPv6 address would be taken for it.
-        connection = http.client.HTTPSConnection(
-            host, parts.port or 443, timeout=TIMEOUT, context=ssl.create_default_context()
-        )
-    else:
-        connection = http.client.HTTPConnection(host, parts.port or 80, timeout=TIMEOUT)
     headers = {
         "Content-Type": "application/json",
-        "User-Agent": "Wardlink",
         "X-Wardlink-Signature": signature(key, int(utc_now().timestamp()), body),
     }
-    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     try:
-        connection.request("POST", path, body=body, headers=headers)
-        answer = connection.getresponse()
-    except (OSError, ValueError, http.client.HTTPException) as error:  # ValueError: an address of no ASCII
-        return type(error).__name__
-    finally:
-        connection.close()
+        answer = fetching.fetch(
+            url,
+            method="POST",
+            body=body,
+            headers=headers,
+            reach=Reach.OPERATOR,
+            seconds=TIMEOUT,
+            most=LONGEST,
+        )
+    except FetchError as error:
+        return error.reason
     return "" if 200 <= answer.status < 300 else str(answer.status)

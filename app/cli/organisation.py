@@ -12,7 +12,7 @@ from app.cli.plain import TEXT, WORD
 from app.db import utc_now
 from app.errors import Missing
 from app.models.limits import MEASURES, PERIODS
-from app.services import organisation_end, organisations
+from app.services import misuse, organisation_end, organisations
 from app.services.budgets import allowances
 from app.services.budgets.allowances import amount
 
@@ -143,6 +143,25 @@ def end(slug: str, why: str, yes: bool) -> None:
                 break
             click.echo(f"{total:,} consents ended so far")
     click.echo(f"{total:,} consents ended.")
+
+
+@organisation.command()
+@click.argument("slug", type=WORD)
+@click.option("--email", type=WORD, help="Their address; none takes it away.")
+def standards(slug: str, email: str | None) -> None:
+    """Show whom the organisation SLUG has named as its professional standards; with an option, set it.
+
+    They are told of reports of misuse that no auditor or supervisor of the organisation may read.
+    """
+    with opened.registry() as registry, registry.sessions.begin() as session:
+        found = organisations.by_slug(session, slug)
+        if found is None:
+            raise Missing("There is no organisation with this short name.")
+        if email is not None:
+            chosen = None if email.lower() == "none" else email
+            misuse.set_standards(session, found, chosen, actor=opened.OPERATOR)
+        named = found.standards_email
+    click.echo(f"Professional standards of {slug}: {named or 'nobody is named'}")
 
 
 organisation.add_command(agreement.agreement)

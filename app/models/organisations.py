@@ -25,6 +25,8 @@ class Organisation(Base):
     competent_authority: Mapped[bool] = mapped_column(server_default=sa.false())
     created_at: Mapped[datetime] = mapped_column(server_default=sa.func.now())
     ended_at: Mapped[datetime | None]
+    # Whom reports of misuse go to that nobody of the organisation's own staff may read.
+    standards_email: Mapped[str | None]
 
     __table_args__ = (
         sa.CheckConstraint(

@@ -18,6 +18,7 @@ KINDS = (
     "reply-receipt",
     "reply-answer",
     "alarm",
+    "misuse",
     "account",
     "reminder",
 )

@@ -83,6 +83,11 @@ CODES = {
         "A class of data has not been looked through for two days: it is kept for longer than we say.",
         "See that worker-back runs, and what its log says of the purge.",
     ),
+    "misuse-unheard": Code(
+        "A report of misuse reaches nobody",
+        "Somebody of staff reported misuse, and the organisation has nobody outside the reporter's line to read it.",
+        "Have the organisation give the auditor's role to somebody outside, or name its professional standards.",
+    ),
     TEST: Code("This is a test", "Somebody asked for a test of the alarms.", "Nothing."),
 }
 

@@ -21,6 +21,7 @@ from app.services.erasure import engine
 RAW_EVENTS_KEPT = timedelta(days=30)  # they hold addresses, and say nothing that the ledger has not learnt
 SERVICE_MESSAGES_KEPT = timedelta(days=30)
 KNOWN_PLACES_KEPT = timedelta(days=180)  # whoever comes back later is told again
+MISUSE_KEPT = timedelta(days=6 * 366)  # after it was closed: as long as a claim may be brought
 INVITATIONS_KEPT = timedelta(days=7)  # so that who comes late can be told that it has expired
 CLOCKS_DIFFER = timedelta(hours=1)  # another process may still count in a window that is over here
 # "It was not me" is read the morning after, and must still be taken.
@@ -192,6 +193,10 @@ CLASSES: Sequence[Kept | Other] = (
         "erasures", "what came in about somebody while they were being erased", "until the next hour",
         "somebody may have been writing it down",
         lambda session, *, now, most: engine.again(session, now=now, most=most),
+    ),
+    Kept(
+        "misuse_reports", "closed reports of misuse by staff", MISUSE_KEPT, "they were closed",
+        "a claim may be brought for six years", "id", "closed_at", True, "organisation_id", "closed_at IS NOT NULL",
     ),
     Kept(
         "contact_sends", "what was sent to an address with a weekly limit", SENDS_KEPT, "it was due",

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import secrets
 import time
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import structlog
 from flask import Flask, Response, g, request
+from werkzeug.routing import RequestRedirect
 
 from config.settings import Settings
 
@@ -17,10 +19,19 @@ _POLICY = (
     "default-src 'none'; script-src 'self'{nonce}; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
+# As browsers know them: of a name that one does not know it complains at every page. Passkeys are not among them,
+# for staff sign in by one.
+FEATURES = (
+    "accelerometer", "autoplay", "browsing-topics", "camera", "display-capture", "encrypted-media",
+    "fullscreen", "gamepad", "geolocation", "gyroscope", "hid", "idle-detection", "local-fonts", "magnetometer",
+    "microphone", "midi", "otp-credentials", "payment", "picture-in-picture", "screen-wake-lock", "serial",
+    "storage-access", "usb", "window-management", "xr-spatial-tracking",
+)  # fmt: skip
 HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
-    "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
+    # Everything that a browser can be asked for: our pages need none of it.
+    "Permissions-Policy": ", ".join(f"{feature}=()" for feature in FEATURES),
     # Addresses of pages hold signed links and postcodes.
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
@@ -48,7 +59,8 @@ def install(app: Flask, settings: Settings) -> None:
     if settings.public_url.startswith("https://"):
         headers["Strict-Transport-Security"] = f"max-age={_YEAR}; includeSubDomains"
 
-    uncached = headers | {"Cache-Control": "no-store"}
+    # Files of ours say themselves how long they may be kept, and nothing else is.
+    headers["Cache-Control"] = "no-store"
 
     def begin() -> None:
         # Never the caller's own: it would let anybody write into the log.
@@ -57,11 +69,15 @@ def install(app: Flask, settings: Settings) -> None:
         structlog.contextvars.bind_contextvars(request_id=g.request_id)
 
     def end(response: Response) -> Response:
+        if isinstance(request.routing_exception, RequestRedirect):
+            # The routing's own redirect names whatever host was sent; only its path is ours.
+            path = urlsplit(request.routing_exception.new_url).path
+            response.headers["Location"] = "/" + path.lstrip("/\\")
+            response.set_data(b"")
         response.headers["Content-Security-Policy"] = content_policy(g.get("nonce"))
-        wanted = headers if request.endpoint == "files.static" else uncached
         # Looked through once: webhooks come by the thousand.
         present = {name.lower() for name in response.headers.keys()}  # noqa: SIM118  # not a dict
-        response.headers.extend([(n, v) for n, v in wanted.items() if n.lower() not in present])
+        response.headers.extend([(n, v) for n, v in headers.items() if n.lower() not in present])
         if "request_id" in g:
             response.headers["X-Request-Id"] = g.request_id
             # The rule, not the path: a path holds what somebody typed.

@@ -24,6 +24,7 @@ WRITTEN = {
     "how_to_tell": "How to tell you",
     "sms_text": "Text message",
     "why": "Your reason",
+    "what": "What happened",
 }
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 

@@ -1,6 +1,6 @@
 """Signing in: the places that staff have come from, and messages about their own account.
 
-Revision: 0013, after 0011
+Revision: 0013, after 0012
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from alembic import op
 from migrations import sign_in_sql
 
 revision = "0013"
-down_revision = "0011"
+down_revision = "0012"
 branch_labels = None
 depends_on = None
 
-_OLD_KINDS = ("confirm", "manage", "invitation", "help", "reply-receipt", "reply-answer", "alarm")
+_OLD_KINDS = ("confirm", "manage", "invitation", "help", "reply-receipt", "reply-answer", "alarm", "misuse")
 
 
 def _kinds(kinds: tuple[str, ...]) -> None:

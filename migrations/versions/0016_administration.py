@@ -16,7 +16,17 @@ branch_labels = None
 depends_on = None
 
 _TIME = sa.DateTime(timezone=True)
-_BEFORE = ("confirm", "manage", "invitation", "help", "reply-receipt", "reply-answer", "alarm", "account")
+_BEFORE = (
+    "confirm",
+    "manage",
+    "invitation",
+    "help",
+    "reply-receipt",
+    "reply-answer",
+    "alarm",
+    "misuse",
+    "account",
+)
 _STANDS = sa.text("taken_at IS NULL")
 
 

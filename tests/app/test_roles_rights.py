@@ -15,6 +15,7 @@ from migrations import (
     erasure_sql,
     front_door_sql,
     limits_sql,
+    misuse_sql,
     oidc_sql,
     reconcile_sql,
     sign_in_sql,
@@ -96,7 +97,13 @@ def test_nobody_can_make_or_drop_a_table_or_take_a_guard_away(
 def test_the_rights_in_the_database_are_those_of_the_table_in_the_migration(database: Database) -> None:
     with psycopg.connect(libpq(database.admin)) as admin:
         later = front_door_sql.RIGHTS | limits_sql.RIGHTS | deferral_sql.RIGHTS | reconcile_sql.RIGHTS
-        later |= area_changes_sql.RIGHTS | erasure_sql.RIGHTS | oidc_sql.RIGHTS | sign_in_sql.RIGHTS
+        later |= (
+            area_changes_sql.RIGHTS
+            | erasure_sql.RIGHTS
+            | misuse_sql.RIGHTS
+            | oidc_sql.RIGHTS
+            | sign_in_sql.RIGHTS
+        )
         for table, both in (RIGHTS | later).items():
             for grantee, rights in zip(("wardlink_app", "wardlink_worker"), both, strict=True):
                 for right in ("SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES", "TRIGGER"):

@@ -78,7 +78,8 @@ VARIABLES: dict[str, st.SearchStrategy[str]] = {
     "filename": hostile.escaped(),
     "slug": hostile.escaped(),
     **dict.fromkeys(
-        ("alert_id", "dispatch_id", "reply_id"), st.one_of(hostile.escaped(), st.uuids().map(str))
+        ("alert_id", "dispatch_id", "reply_id", "report_id"),
+        st.one_of(hostile.escaped(), st.uuids().map(str)),
     ),
 }
 # Names that pages read from a query.
@@ -217,6 +218,7 @@ GROWS = {
     "dispatch pause": {"audit_entries", "audit_pending"},
     "dispatch resume": {"audit_entries", "audit_pending"},
     "dispatch stop": {"audit_entries", "audit_pending"},
+    "organisation standards": {"audit_entries", "audit_pending"},
     "organisation limits": {"organisation_limits", "audit_entries", "audit_pending"},
     "alert stop": {"audit_entries", "audit_pending"},
     "team add": {"teams", "team_areas", "audit_entries", "audit_pending"},

@@ -54,6 +54,7 @@ COUNTED = {
     # The thread is shown again beside what is wrong, and who reads one is on the record.
     "inbox.answer": {"audit_entries", "audit_pending"},
     "inbox.close": {"audit_entries", "audit_pending"},
+    "misuse.close": {"audit_entries", "audit_pending"},
 }
 # Only an identity provider that answers leads any further: tests/app/web/test_oidc.py has one.
 BY_PROVIDER = {"oidc.begin", "oidc.again", "identity.logout"}

@@ -36,6 +36,7 @@ PRODUCTION = {
     "SENDGRID_API_KEY": "SG.secret",
     "SENDGRID_WEBHOOK_KEY": OTHER,
     "EMAIL_FROM": "alerts@wards.example",
+    "SECURITY_CONTACT": "security@wards.example",
 }
 
 
@@ -248,5 +249,5 @@ def test_gunicorn_takes_its_values_from_the_settings(monkeypatch: pytest.MonkeyP
         cfg.bind == ["127.0.0.1:8123"] or cfg.bind == "127.0.0.1:8123" or cfg.address == [("127.0.0.1", 8123)]
     )
     assert cfg.control_socket_disable is True
-    assert cfg.worker_class_str == "gthread"
+    assert cfg.worker_class_str == "app.web.worker.Worker"
     assert 2 <= cfg.threads <= 4

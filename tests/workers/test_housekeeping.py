@@ -13,6 +13,7 @@ from app.db import new_id, utc_now
 from app.models.audit import AuditEntry
 from app.models.confirmations import Confirmation, ConfirmationRefusal, RateCounter, Signup
 from app.models.deferral import ContactSend
+from app.models.misuse import MisuseReport
 from app.models.organisations import Organisation
 from app.models.receipts import RawEvent
 from app.models.service_messages import ServiceMessage
@@ -31,6 +32,7 @@ TABLES = {
     "confirmation_refusals": ConfirmationRefusal, "rate_counters": RateCounter, "web_sessions": WebSession,
     "sign_in_ceremonies": Ceremony, "staff_known_places": KnownPlace,
     "staff_invitations": StaffInvitation, "service_messages": ServiceMessage, "contact_sends": ContactSend,
+    "misuse_reports": MisuseReport,
 }  # fmt: skip
 
 
@@ -100,6 +102,10 @@ class Rows:
                         created_at=at - retention.SERVICE_MESSAGES_KEPT,
                     ),
                     ContactSend(contact_id=self.contact, at=at - retention.SENDS_KEPT, dispatch_id=new_id()),
+                    MisuseReport(
+                        id=new_id(), organisation_id=self.controller, what="a", happened="b", note="c",
+                        reported_on=at.date(), closed_at=at - retention.MISUSE_KEPT,
+                    ),
                     RawEvent(source="sendgrid", body="[]", received_at=at - retention.RAW_EVENTS_KEPT),
                 ]
             )  # fmt: skip
@@ -178,6 +184,7 @@ def test_what_was_about_people_is_on_the_record_by_table_and_number(app: Registr
         ).all()
     assert sorted(map(tuple, entries)) == [
         ("table:confirmations", '{"deleted":1}'),
+        ("table:misuse_reports", '{"deleted":1}'),
         ("table:raw_events", '{"deleted":1}'),
         ("table:service_messages", '{"deleted":1}'),
         ("table:signups", '{"deleted":1}'),

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 from app.audit.encoding import encode, utc_text
+from app.services import tables
 from app.services.record_search.finding import Found
 
 # As the canonical encoding orders them, with where the entry stands in the chain before.
@@ -17,23 +16,12 @@ FIELDS = (
     "origin", "detail",
 )  # fmt: skip
 COLUMNS = ("seq", *FIELDS[1:])
-# What a spreadsheet would take for a formula at the beginning of a cell.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 _CHUNK = 200  # lines sent at once
 
 
-def csv_lines(found: Iterable[Found]) -> Iterator[str]:
-    """A line of names, then one for each entry. A cell that would be a formula begins with an apostrophe."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\r\n")
-    writer.writerow(COLUMNS)
-    for n, one in enumerate(found, start=1):
-        writer.writerow([_cell(value) for value in (one.seq, *_values(one)[1:])])
-        if n % _CHUNK == 0:
-            yield buffer.getvalue()
-            buffer.seek(0)
-            buffer.truncate()
-    yield buffer.getvalue()
+def csv_lines(found: Iterable[Found]) -> Iterator[bytes]:
+    """A line of names, then one for each entry."""
+    return tables.lines(COLUMNS, ((one.seq, *_values(one)[1:]) for one in found))
 
 
 def json_lines(found: Iterable[Found]) -> Iterator[str]:
@@ -61,8 +49,3 @@ def _values(one: Found) -> list[Any]:
     values = list(one.canonical)
     values[2] = utc_text(values[2])
     return values
-
-
-def _cell(value: object) -> str:
-    text = "" if value is None else str(value)
-    return f"'{text}" if text.startswith(_FORMULA) else text

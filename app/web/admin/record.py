@@ -100,8 +100,8 @@ def export(search_id: int) -> AnyResponse:
     except TooMany as error:
         form.file.errors = [error.message]
         return make_response(_found(search_id, form), 429)
-    lines = files.csv_lines if kind == "csv" else files.json_lines
-    made = lines(tickets.exported(context.registry().sessions, who, ticket))
+    found = tickets.exported(context.registry().sessions, who, ticket)
+    made = files.csv_lines(found) if kind == "csv" else files.json_lines(found)
     return _download(made, TYPES[kind], f"record-{number}.{kind}")
 
 
