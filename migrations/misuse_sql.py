@@ -9,7 +9,7 @@ _END = "closed_at, closed_by, note_enc"
 # table: (what the app may do, what the worker may do). Nobody may TRUNCATE.
 RIGHTS = {
     # The worker removes what has had its time, and reads nothing of what was reported.
-    "misuse_reports": (f"SELECT, INSERT, UPDATE ({_END})", "SELECT (id, closed_at), DELETE"),
+    "misuse_reports": (f"SELECT, INSERT, UPDATE ({_END})", "SELECT (id, closed_at, organisation_id), DELETE"),
 }
 
 

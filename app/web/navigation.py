@@ -34,6 +34,9 @@ MENU = (
     Entry("People", "people.people", "people", Permission.STAFF_READ),
     Entry("Teams", "teams.listed", "teams", Permission.TEAM_MANAGE),
     Entry("Organisation", "organisation.organisation", "organisation", Permission.ORGANISATION_READ),
+    Entry("Record", "record.search", "record", Permission.RECORD_SEARCH),
+    Entry("Retention", "retention.report", "retention", Permission.RETENTION_READ),
+    Entry("Misuse", "misuse.reports", "misuse", Permission.MISUSE_READ),
     Entry("Your account", "account.page", "account", Permission.ACCOUNT_MANAGE),
 )
 

@@ -150,6 +150,8 @@ STORES: tuple[Store, ...] = (
     Store("staff_invitations", _O, "digests"),
     Store("staff_passkeys", _O, "public keys"),
     Store("staff_recovery_codes", _O, "digests"),
+    Store("staff_known_places", _O, "digests of networks and browsers that they signed in from"),
+    Store("misuse_reports", _O, "what staff reported about staff, encrypted; for six years after it was closed"),
     Store("role_grants", _O, "who may do what, where, until when"),
     Store("identity_providers", _O, "an organisation's secret, encrypted"),
 )  # fmt: skip

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from app.errors import Conflict, Invalid
 from app.models.area_changes import AreaPlan, AreaPlanPostcode
+from app.models.audit import AuditEntry
 from app.services import areas
 from app.services.area_changes import importing, plans
 from app.services.area_changes.importing import Report
@@ -74,6 +75,9 @@ def test_a_release_says_what_it_changes_and_sends_everybody_to_their_new_ward(
     assert (report.new, report.gone, report.moved) == (1, 1, 3)
     assert (report.begun, report.ended) == (("E05000901",), (first,))
     assert town.where() == before
+    assert town.session.scalars(
+        sa.select(AuditEntry.event).where(AuditEntry.event == "postcode:import")
+    ).all()
     plans.schedule(town.session, report.plan_id, actor=ACTOR)
     town.carry_out(report.plan_id)
     after = town.where()

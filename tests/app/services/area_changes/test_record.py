@@ -1,0 +1,39 @@
+"""What is done with plans is on the record, each step by its own event."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from app.models.audit import AuditEntry
+from app.services.area_changes import application, making, plans
+from tests.app.services.area_changes.town import build
+from tests.factories import ACTOR, Makes
+
+
+def test_every_step_of_a_plan_is_on_the_record(makes: Makes) -> None:
+    town = build(makes)
+    session, code = town.session, town.wards[0].code
+    done = town.apply(making.rename(session, code, "Weavers"))
+    town.reverse(done)
+    stopped, failed = (town.plan(making.rename(session, code, name)) for name in ("Stopped", "Failed"))
+    plans.schedule(session, stopped, actor=ACTOR)
+    plans.stop(session, stopped, actor=ACTOR)
+    plans.schedule(session, failed, actor=ACTOR)
+    application.fail(session, failed, "The postcodes changed meanwhile.", actor=ACTOR)
+    found = session.execute(
+        sa.select(AuditEntry.subject, AuditEntry.event)
+        .where(AuditEntry.subject.like("area-plan:%"))
+        .order_by(AuditEntry.id)
+    ).all()
+    begun = ["area-plan:create", "area-plan:schedule"]
+    assert [event for subject, event in found if subject == f"area-plan:{done}"] == [
+        *begun, "area-plan:apply", "area-plan:reverse",
+    ]  # fmt: skip
+    assert [event for subject, event in found if subject == f"area-plan:{stopped}"] == [
+        *begun,
+        "area-plan:stop",
+    ]
+    assert [event for subject, event in found if subject == f"area-plan:{failed}"] == [
+        *begun,
+        "area-plan:fail",
+    ]
