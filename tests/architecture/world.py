@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import html
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
 import sqlalchemy as sa
 from flask import Flask
+from werkzeug.exceptions import HTTPException
 from werkzeug.routing import Rule
 from werkzeug.test import TestResponse
 
@@ -19,10 +23,15 @@ from app.services import roles, sessions
 from app.web import csrf
 from app.web.guards import Guard, guard_of
 from app.web.session import cookie_name
+from tests.architecture.pages import forms_of
 from tests.architecture.test_hostile_posts import Stage
 from tests.factories import Makes
 
 PLACES = ("inside", "everywhere", "outside", "elsewhere")
+
+
+# What ends the session that looks.
+ENDS = frozenset({"sign_in.sign_out", "account.end", "account.end_others"})
 
 
 @dataclass
@@ -83,6 +92,19 @@ class World:
         for name, values in self.stage.shown.get(endpoint, {}).items():
             typed[name] = values[0]
         return typed | self.stage.filled.typed.get(endpoint, {})
+
+    def ways(self, page: str, path: str) -> Iterator[tuple[str, str, str]]:
+        """Links and forms of a page that lead to pages for staff: (method, path, endpoint)."""
+        found = [("GET", html.unescape(href)) for href in re.findall(r'<a [^>]*href="(/[^"]*)"', page)]
+        found += [(form.method.upper(), form.action or path) for form in forms_of(page)]
+        for method, target in found:
+            bare = target.partition("#")[0].partition("?")[0]
+            try:
+                endpoint, _ = self.app.url_map.bind("localhost").match(bare, method=method)
+            except HTTPException:
+                continue
+            if guard_of(self.app, endpoint) is Guard.STAFF and endpoint not in ENDS:
+                yield method, target.partition("#")[0], endpoint
 
 
 def people_of(makes: Makes, made: Stage) -> list[Person]:
