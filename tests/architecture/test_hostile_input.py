@@ -6,6 +6,8 @@ row. A command or a route that this walk does not visit fails it.
 
 from __future__ import annotations
 
+import itertools
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -70,17 +72,14 @@ TOKEN = st.one_of(
     hostile.escaped(),
     st.from_regex(r"[0-9]{1,3}\.[0-7][0-9a-f]{47}(\.[0-9a-f]{10})?\.[0-9a-f]{32}", fullmatch=True),
 )
-# What stands in for the variable of a route, by its name.
+# What stands in for the variables of a route, by their names; for all others an id, or none.
+ANY = st.one_of(hostile.escaped(), st.uuids().map(str), st.integers(0, 2**63).map(str))
 VARIABLES: dict[str, st.SearchStrategy[str]] = {
     "code": st.one_of(hostile.escaped(), st.from_regex("E0[59][0-9]{6}", fullmatch=True)),
     "reference": st.one_of(hostile.escaped(), st.from_regex("WL-[2-9B-Z]{7}", fullmatch=True)),
     "token": TOKEN,
     "filename": hostile.escaped(),
     "slug": hostile.escaped(),
-    **dict.fromkeys(
-        ("alert_id", "dispatch_id", "reply_id", "report_id"),
-        st.one_of(hostile.escaped(), st.uuids().map(str)),
-    ),
 }
 # Names that pages read from a query.
 ASKED = st.sampled_from(
@@ -112,14 +111,17 @@ def walk_site(ground: Ground, examples: int) -> None:
 
     def walk(rule: Rule) -> None:
         route = rule.rule
-        (name,) = rule.arguments or {""}
-        variable = VARIABLES[name] if name else st.just("")
+        parts = re.split(r"<[^>]*?([a-z_]+)>", route)
+        variables = st.tuples(*(VARIABLES.get(name, ANY) for name in parts[1::2]))
 
         @hostile.quiet(examples)
-        @given(variable, QUERY, METHODS, hostile.headers(), hostile.bodies(), TYPES)
-        def strike(value: str, asked: str, method: str, head: dict[str, str], body: bytes, kind: str) -> None:
-            start, _, rest = route.partition("<")
-            path = start + value + rest.partition(">")[2]
+        @given(variables, QUERY, METHODS, hostile.headers(), hostile.bodies(), TYPES)
+        def strike(
+            values: tuple[str, ...], asked: str, method: str, head: dict[str, str], body: bytes, kind: str
+        ) -> None:
+            path = "".join(
+                itertools.chain.from_iterable(itertools.zip_longest(parts[::2], values, fillvalue=""))
+            )
             sent = {} if method in {"GET", "HEAD"} else {"data": body, "content_type": kind}
             answer = site.client.open(path, query_string=asked, method=method, headers=head, **sent)
             with answer:

@@ -6,22 +6,19 @@ a rehearsal asks nobody else.
 
 from __future__ import annotations
 
-import ssl
-import time
 from collections.abc import Mapping
-from functools import cache
 from typing import Any
 from urllib.parse import urlsplit
 
 import orjson
-import urllib3
 
+from app.services import fetching
+from app.services.fetching import FetchError, Reach
 from app.services.oidc.refusals import Refused
 from messaging.providers.base import is_loopback
 
-CONNECT, READ, LONGEST = 3.0, 5.0, 8.0  # seconds; the last for one call as a whole
+LONGEST = 8.0  # seconds, for one call as a whole
 LARGEST = 512 * 1024  # bytes
-_BLOCK = 16 * 1024
 
 
 def allowed(url: str, *, sandbox: bool) -> bool:
@@ -71,40 +68,17 @@ def _call(
 ) -> tuple[int, bytes]:
     if not allowed(url, sandbox=sandbox):
         raise Refused("setting", "address")
-    ends = time.monotonic() + LONGEST
-    # Never on a connection of before: it may have been ended meanwhile, and nothing is tried twice.
-    fresh = {"Accept": "application/json", "User-Agent": "Wardlink", "Connection": "close"}
     try:
-        answer = _pool().request(
-            method,
+        answer = fetching.fetch(
             url,
-            body=body,
-            headers=fresh | dict(headers),
-            redirect=False,
-            retries=False,
-            preload_content=False,
-            timeout=urllib3.Timeout(connect=CONNECT, read=READ),
+            method=method,
+            body=None if body is None else body.encode(),
+            headers={"Accept": "application/json", "User-Agent": "Wardlink"} | dict(headers),
+            # The operator named it, and an organisation's own may stand in its own network.
+            reach=Reach.SANDBOX if sandbox else Reach.OPERATOR,
+            most=LARGEST,
+            seconds=LONGEST,
         )
-        try:
-            return answer.status, _read(answer, ends)
-        finally:
-            answer.close()
-            answer.release_conn()
-    except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
-        raise Refused("away", type(error).__name__) from None
-
-
-def _read(answer: urllib3.BaseHTTPResponse, ends: float) -> bytes:
-    found = bytearray()
-    for block in answer.stream(_BLOCK, decode_content=True):
-        found += block
-        if len(found) > LARGEST:
-            raise Refused("away", "too-large")
-        if time.monotonic() > ends:
-            raise Refused("away", "too-slow")
-    return bytes(found)
-
-
-@cache
-def _pool() -> urllib3.PoolManager:
-    return urllib3.PoolManager(num_pools=20, maxsize=2, ssl_context=ssl.create_default_context())
+    except FetchError as error:
+        raise Refused("away", error.reason) from None
+    return answer.status, answer.body

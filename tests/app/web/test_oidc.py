@@ -288,7 +288,7 @@ FAULTS = {
     "no-expiry": "MissingClaimError exp", "old": "old", "future": "InvalidClaimError iat",
     "issuer": "InvalidClaimError iss", "subject": "sub", "at-hash": "InvalidClaimError at_hash",
     "stranger": "BadSignatureError", "unknown-key": "key", "none": "algorithm", "hs256": "algorithm",
-    "secret": "algorithm", "garbage": "DecodeError", "redirect": "status-302", "huge": "too-large",
+    "secret": "algorithm", "garbage": "DecodeError", "redirect": "status-302", "huge": "size",
     "userinfo": "userinfo-sub",
 }  # fmt: skip
 
