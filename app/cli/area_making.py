@@ -13,7 +13,7 @@ import click
 from sqlalchemy.orm import Session
 
 from app.cli import opened
-from app.cli.plain import TEXT, WORD
+from app.cli.plain import TEXT, WORD, PlainText
 from app.db import utc_now
 from app.errors import Invalid
 from app.services.area_changes import application, making, plans
@@ -23,7 +23,21 @@ from geo import change_tables, shape
 from geo.postcode_files import PostcodeFileError
 from geo.shape import ShapeError
 
-FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+_FILE = click.Path(exists=True, dir_okay=False, readable=True, path_type=Path)
+
+
+class ReadFile(click.ParamType[Path]):
+    """A file that is there, by its path."""
+
+    name = "file"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """The path; a usage error if there is none, or no file system could hold it."""
+        found: Path = _FILE.convert(PlainText(1_000).convert(value, param, ctx), param, ctx)
+        return found
+
+
+FILE = ReadFile()
 DAY = click.DateTime(["%Y-%m-%d"])
 ON = click.option("--on", type=DAY, help="The day from which it holds: 2026-05-07. Without it, today.")
 

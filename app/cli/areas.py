@@ -106,7 +106,7 @@ def list_(after: UUID | None) -> None:
         click.echo(f"{one.id}  {one.applies_on}  {one.state}{done}  {one.title}")
         if one.failed:
             click.echo(f"  failed: {one.failed}")
-    click.echo(f"{len(found)} listed")
+    click.echo(f"{len(found)} plans")
     if len(found) == plans.PAGE:
         click.echo(f"More: wardlink areas plan list --after {found[-1].id}")
 

@@ -133,7 +133,7 @@ def fail(session: Session, plan_id: UUID, why: str, *, actor: audit.Actor) -> No
         plan.state, plan.failed = "draft", why
         session.execute(sa.text("DELETE FROM area_moves WHERE plan_id = :plan"), {"plan": plan_id})
         session.flush()
-        plans.record(session, plan, "area-plan:fail", actor)
+        plans.record(session, plan, "area:fail", actor)
 
 
 def finish(session: Session, ground: Ground, *, actor: audit.Actor, now: datetime) -> Outcome:
@@ -160,7 +160,7 @@ def finish(session: Session, ground: Ground, *, actor: audit.Actor, now: datetim
     plan.state, plan.applied_at = "applied", now
     plan.counts = {"moved": moved, **followed}
     session.flush()
-    plans.record(session, plan, "area-plan:apply", actor, moved=moved, **followed)
+    plans.record(session, plan, "area:apply", actor, moved=moved, **followed)
     return Outcome(moved, followed)
 
 

@@ -70,7 +70,7 @@ def create(
     session.flush()
     if table:
         _stage(session, plan, table)
-    record(session, plan, "area-plan:create", actor, steps=len(given))
+    record(session, plan, "area:plan", actor, steps=len(given))
     return plan
 
 
@@ -126,7 +126,7 @@ def schedule(session: Session, plan_id: UUID, *, actor: audit.Actor) -> AreaPlan
         steps.tomorrow(session, plan.steps)
     plan.state, plan.failed = "scheduled", None
     session.flush()
-    record(session, plan, "area-plan:schedule", actor)
+    record(session, plan, "area:schedule", actor)
     return plan
 
 
@@ -139,7 +139,7 @@ def stop(session: Session, plan_id: UUID, *, actor: audit.Actor) -> AreaPlan:
     session.flush()
     for table in ("area_moves", "area_plan_postcodes"):
         session.execute(sa.text(f"DELETE FROM {table} WHERE plan_id = :plan"), {"plan": plan.id})
-    record(session, plan, "area-plan:stop", actor)
+    record(session, plan, "area:stop", actor)
     return plan
 
 

@@ -206,7 +206,7 @@ def reverse(session: Session, plan_id: UUID, *, actor: audit.Actor, now: datetim
     _undraw(session, plan, mine["day"])
     followed = {one.table: one.reverse(session, plan.id, now) for one in FOLLOWERS}
     placing.reconcile(session, before)
-    plans.record(session, plan, "area-plan:reverse", actor, moved=moved, **followed)
+    plans.record(session, plan, "area:reverse", actor, moved=moved, **followed)
     return Outcome(moved, followed)
 
 

@@ -379,6 +379,6 @@ def test_every_act_on_a_plan_is_on_the_record_without_names(town: Town) -> None:
         sa.select(AuditEntry).where(AuditEntry.subject == f"area-plan:{plan}").order_by(AuditEntry.id)
     ).all()
     assert [row.event for row in rows] == [
-        f"area-plan:{verb}" for verb in ("create", "schedule", "apply", "reverse")
+        f"area:{verb}" for verb in ("plan", "schedule", "apply", "reverse")
     ]
     assert '"moved":5' in str(rows[2].detail) and "Ward" not in str(rows[2].detail)

@@ -25,15 +25,15 @@ def test_every_step_of_a_plan_is_on_the_record(makes: Makes) -> None:
         .where(AuditEntry.subject.like("area-plan:%"))
         .order_by(AuditEntry.id)
     ).all()
-    begun = ["area-plan:create", "area-plan:schedule"]
+    begun = ["area:plan", "area:schedule"]
     assert [event for subject, event in found if subject == f"area-plan:{done}"] == [
-        *begun, "area-plan:apply", "area-plan:reverse",
+        *begun, "area:apply", "area:reverse",
     ]  # fmt: skip
     assert [event for subject, event in found if subject == f"area-plan:{stopped}"] == [
         *begun,
-        "area-plan:stop",
+        "area:stop",
     ]
     assert [event for subject, event in found if subject == f"area-plan:{failed}"] == [
         *begun,
-        "area-plan:fail",
+        "area:fail",
     ]
