@@ -134,16 +134,16 @@ def reach(who: Who, permission: Permission) -> Reach:
 
 
 # A part of a query, after WITH RECURSIVE: ``mine`` are the areas of today within a ``Reach``. A team works in the
-# boroughs that its areas lie in; where a role is granted on an area, in that and what lies below.
+# boroughs that its wards lie in, and in what was drawn for it; where a role is granted on an area, in that and what
+# lies below. ``services.granting`` reckons the same, or somebody could give more than they have.
 MINE = """
     roots AS (
         SELECT a.id FROM areas a WHERE CAST(:everywhere AS boolean) AND a.valid_to IS NULL AND a.parent_id IS NULL
         UNION
         SELECT unnest(CAST(:roots AS integer[]))
         UNION
-        SELECT CASE b.kind WHEN 'borough' THEN b.id ELSE a.id END
-        FROM team_areas t JOIN areas a ON a.id = t.area_id LEFT JOIN areas b ON b.id = a.parent_id
-        WHERE t.team_id = ANY(CAST(:teams AS uuid[]))
+        SELECT CASE a.kind WHEN 'ward' THEN a.parent_id ELSE a.id END
+        FROM team_areas t JOIN areas a ON a.id = t.area_id WHERE t.team_id = ANY(CAST(:teams AS uuid[]))
     ), mine AS (
         SELECT a.id FROM roots r JOIN areas a ON a.id = r.id WHERE a.valid_to IS NULL
         UNION
@@ -263,8 +263,11 @@ def _of_entry(session: Session, who: Who, permission: Permission, entry: AuditEn
         return entry.organisation_id == who.organisation_id
     if entry.subject.partition(":")[0] not in PERSONAL:
         return True
+    # That somebody looked for a person makes nobody known.
     known = sa.exists().where(
-        AuditEntry.subject == entry.subject, AuditEntry.organisation_id == who.organisation_id
+        AuditEntry.subject == entry.subject,
+        AuditEntry.organisation_id == who.organisation_id,
+        AuditEntry.event.not_like("record:%"),
     )
     return bool(session.scalar(sa.select(known)))
 

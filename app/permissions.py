@@ -9,7 +9,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-__all__ = ["COMMANDS", "GRANTABLE", "INVESTIGATE", "TABLE", "Permission", "Role", "Rule", "Scope", "printed"]
+__all__ = [
+    "COMMANDS",
+    "GRANTABLE",
+    "INVESTIGATE",
+    "TABLE",
+    "WIDE",
+    "Permission",
+    "Role",
+    "Rule",
+    "Scope",
+    "printed",
+]
 
 
 class Role(StrEnum):
@@ -217,6 +228,8 @@ GRANTABLE: dict[Role, frozenset[Role]] = {
     Role.FORCE_ADMINISTRATOR: EVERYBODY,
     Role.BOROUGH_ADMINISTRATOR: frozenset({Role.OFFICER, Role.APPROVER, Role.STEWARD, Role.LIAISON}),
 }
+# Roles whose rights are the whole organisation's wherever they are granted: only whoever may grant everywhere does.
+WIDE = frozenset({Role.SUPERVISOR, Role.FORCE_ADMINISTRATOR, Role.AUDITOR})
 # Roles that only a competent authority (Data Protection Act 2018, Part 3) may have: they investigate.
 INVESTIGATE = frozenset({Role.INVESTIGATOR, Role.SUPERVISOR})
 
@@ -235,7 +248,10 @@ def printed() -> str:
     lines += ["", "| who grants | which roles, inside their own area and never to themselves |", "|---|---|"]
     for role, may in GRANTABLE.items():
         every = "every role" if may == EVERYBODY else ", ".join(sorted(may))
-        lines.append(f"| {role} | {every} |")
+        wide = ", ".join(sorted(WIDE & may))
+        lines.append(
+            f"| {role} | {every}{f'; {wide} only if their own role is everywhere' if wide else ''} |"
+        )
     lines += ["", "| command | does |", "|---|---|"]
     lines += [f"| `wardlink {command}` | {permission} |" for command, permission in COMMANDS.items()]
     return "\n".join(lines)

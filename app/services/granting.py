@@ -21,10 +21,10 @@ from app.access import Held, Who
 from app.models.access import RoleGrant
 from app.models.sign_in import GroupRole
 from app.models.teams import Team
-from app.permissions import GRANTABLE, INVESTIGATE, TABLE, Permission, Role, Scope
+from app.permissions import GRANTABLE, INVESTIGATE, TABLE, WIDE, Permission, Role, Scope
 
 # What these roles may do is bounded by their bearer's team, and by nothing for whoever has no team.
-_OF_TEAM = frozenset(role for rule in TABLE.values() if rule.scope is Scope.TEAM for role in rule.roles)
+OF_TEAM = frozenset(role for rule in TABLE.values() if rule.scope is Scope.TEAM for role in rule.roles)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ def may_grant(
         return False
     if not able(session, by, role, place, permission=permission):
         return False
-    if permission is not Permission.ROLE_GRANT or role not in _OF_TEAM or _reads(session, staff.id):
+    if permission is not Permission.ROLE_GRANT or role not in OF_TEAM or _reads(session, staff.id):
         return True
     # With its first such role the person begins to see what belongs to their team.
     return able(session, by, role, Place(team_id=staff.team_id))
@@ -139,7 +139,13 @@ def may_widen(session: Session, by: Who, team: Team, area_ids: Collection[int], 
 def _givers(by: Who, role: Role, permission: Permission) -> Iterable[Held]:
     """Those of somebody's roles by which this one can be given."""
     allowed = TABLE[permission].roles
-    return (one for one in by.held if one.role in allowed and role in GRANTABLE.get(one.role, ()))
+    return (
+        one
+        for one in by.held
+        if one.role in allowed
+        and role in GRANTABLE.get(one.role, ())
+        and (role not in WIDE or (one.area_id is None and one.team_id is None))
+    )
 
 
 def _covers(session: Session, by: Who, held: Held, place: Place, permission: Permission) -> bool:
@@ -158,7 +164,7 @@ def _covers(session: Session, by: Who, held: Held, place: Place, permission: Per
 def _reads(session: Session, staff_id: UUID) -> bool:
     found = sa.select(RoleGrant.id).where(
         RoleGrant.staff_id == staff_id,
-        RoleGrant.role.in_([str(role) for role in _OF_TEAM]),
+        RoleGrant.role.in_([str(role) for role in OF_TEAM]),
         RoleGrant.taken_at.is_(None),
         RoleGrant.ends_at > sa.func.now(),
     )
@@ -177,7 +183,7 @@ _TEAM_OUTSIDE = sa.text(
     """
 )
 _ROOTS = sa.text(f"SELECT DISTINCT {_ROOT} FROM areas a WHERE a.id = ANY(CAST(:areas AS integer[]))")
-_ROOTS_OF_TEAM = sa.text(
+_ROOTSOF_TEAM = sa.text(
     f"SELECT DISTINCT {_ROOT} FROM team_areas t JOIN areas a ON a.id = t.area_id WHERE t.team_id = :team"
 )
 
@@ -187,4 +193,4 @@ def _roots(session: Session, area_ids: Collection[int]) -> set[int]:
 
 
 def _roots_of_team(session: Session, team_id: UUID) -> set[int]:
-    return set(session.execute(_ROOTS_OF_TEAM, {"team": team_id}).scalars())
+    return set(session.execute(_ROOTSOF_TEAM, {"team": team_id}).scalars())

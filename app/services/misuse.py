@@ -120,7 +120,8 @@ def report(
         session,
         made,
         "misuse:report",
-        audit.Actor(actor.kind) if anonymous else actor,
+        # Who wrote stands in the report, and there alone: on the record whom it is about could read it.
+        audit.Actor(actor.kind),
         audit.S62.COLLECTION,
         told=made.told,
     )

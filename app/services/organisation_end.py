@@ -44,6 +44,11 @@ _CLOSED = {
     "providers": """
         UPDATE identity_providers SET ended_at = :now WHERE organisation_id = :organisation AND ended_at IS NULL
     """,
+    "domains": "DELETE FROM identity_domains WHERE organisation_id = :organisation",
+    "groups": "DELETE FROM group_roles WHERE organisation_id = :organisation",
+    "replies": """
+        UPDATE replies SET state = 'closed', closed_at = :now WHERE controller_id = :organisation AND state <> 'closed'
+    """,
     "members": """
         DELETE FROM team_members m USING teams t WHERE t.id = m.team_id AND t.controller_id = :organisation
     """,

@@ -174,6 +174,21 @@ def inbox(
     )
 
 
+def read_page(session: Session, who: Who, page: Inbox, *, actor: audit.Actor) -> None:
+    """A page of the list was read, with names and first words: on the record before it is shown."""
+    shown = [line.id for group in page.groups for line in group.lines]
+    if shown:
+        audit.record(
+            session,
+            event="reply:consult",
+            subject=f"organisation:{who.organisation_id}",
+            actor=actor,
+            organisation=who.organisation_id,
+            s62=audit.S62.CONSULTATION if who.competent else None,
+            detail={"replies": shown},
+        )
+
+
 def _alert_name(alert: Alert) -> AlertName:
     public = alert.sent_at is not None and not alert.restricted
     return AlertName(alert.reference, published.filled(alert.headline), public)

@@ -82,8 +82,9 @@ def password(
     session: Session, knock: Knock, verdict: Verdict, *, neighbours: str, origin: str, now: datetime
 ) -> Answer:
     """After the comparison, which takes long and so happens between two transactions. Opens half a session."""
-    found = session.get(Staff, knock.staff_id) if verdict.right else None
-    if found is None or found.state != "active":
+    found = session.get(Staff, knock.staff_id, with_for_update=True) if verdict.right else None
+    # Another password may have been chosen while this one was compared.
+    if found is None or found.state != "active" or found.password_hash != knock.password_hash:
         # Asks the database the same, whether or not the account is known.
         refuse(
             session,

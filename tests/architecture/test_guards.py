@@ -30,6 +30,7 @@ SEEN = frozenset({"web_sessions"})
 # Who reads what residents wrote is on the record before it is shown: a promise, and no change of anything else.
 ON_RECORD = {
     "inbox.reply": {"audit_entries", "audit_pending"},
+    "inbox.replies": {"audit_entries", "audit_pending"},
     "misuse.one": {"audit_entries", "audit_pending"},
     "record.entry": {"audit_entries", "audit_pending", "rate_counters"},
 }

@@ -113,6 +113,7 @@ def step_up(
     who: sessions.Visitor,
     *,
     since: datetime,
+    origin: str,
     now: datetime,
 ) -> str | None:
     """Somebody who is signed in showed their factors again, after ``since``; the code of a refusal, or None."""
@@ -123,6 +124,14 @@ def step_up(
     if shown is None or shown.timestamp() < int(since.timestamp()) - tokens.LEEWAY:
         return "stale"
     _mark(session, who.digest, arrival, now=now)
+    audit.record(
+        session,
+        event="staff:step-up",
+        subject=f"staff:{here.id}",
+        actor=audit.Actor(audit.ActorKind.STAFF, id=str(here.id), origin=origin),
+        organisation=here.organisation_id,
+        detail={"way": "oidc"},
+    )
     return None
 
 

@@ -15,7 +15,7 @@ from app.models.areas import Area
 from app.models.sign_in import GroupRole
 from app.models.teams import Team
 from app.permissions import INVESTIGATE, Role
-from app.services import roles
+from app.services import granting, roles
 from app.services.oidc import providers
 from app.services.roles import EVERYWHERE, Place
 
@@ -47,6 +47,10 @@ def map_group(
     if role in INVESTIGATE and not found.competent_authority:
         raise Invalid("role", "Only a competent authority has investigators and supervisors.")
     roles.require_place(session, place, found)
+    if role in granting.OF_TEAM and place.team_id is None and place.area_id is not None:
+        raise Invalid(
+            "team", "Give officers and approvers a team: without one they read every team's replies."
+        )
     of_it = GroupRole.organisation_id == found.id
     if (session.scalar(sa.select(sa.func.count()).where(of_it)) or 0) >= MOST_MAPPED:
         raise Conflict(f"An organisation maps no more than {MOST_MAPPED} groups.")

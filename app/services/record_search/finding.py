@@ -74,7 +74,8 @@ _BELOW = """
 # would hash all that the organisation has before it looks for one.
 _SERVICE = f"""
     (split_part(e.subject, ':', 1) NOT IN ({", ".join(f"'{kind}'" for kind in PERSONAL)})
-     OR (SELECT true FROM audit_entries o WHERE o.subject = e.subject AND o.organisation_id = :organisation LIMIT 1))
+     OR (SELECT true FROM audit_entries o WHERE o.subject = e.subject AND o.organisation_id = :organisation
+         AND o.event NOT LIKE 'record:%' LIMIT 1))
 """
 _EACH_AREA = """
     (SELECT code, kind FROM unnest(CAST(:codes AS text[])) a(code), unnest(CAST(:kinds AS text[])) k(kind)) c
@@ -123,15 +124,21 @@ def page(
     *,
     below: int,
     before: Cursor | None = None,
+    only: int | None = None,
     most: int = PAGE,
 ) -> list[Found]:
-    """Up to ``most`` entries with an id below ``below`` that somebody may see, after the cursor ``before``."""
+    """Up to ``most`` entries with an id below ``below`` that somebody may see, after the cursor ``before``.
+
+    ``only``: whether this one is among them.
+    """
     if wanted.nobody:
         return []
     codes = access.codes_of(session, who, Permission.RECORD_SEARCH)
     query = _Query(who.organisation_id, codes)
     query.values |= {"organisation": who.organisation_id, "most": most}
     query.must("e.id < :below", below=below)
+    if only is not None:
+        query.must("e.id = :only", only=only)
     if before is not None:
         query.must("(e.at, e.id) < (:at, :id)", at=before.at, id=before.id)
     if wanted.since is not None:

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from app import access
 from app.access import Who
 from app.audit import record as audit
+from app.db import utc_now
 from app.errors import Invalid, Missing, TooMany
 from app.models.audit import AuditEntry
 from app.permissions import Permission
@@ -87,8 +88,10 @@ def page(session: Session, who: Who, ticket: Ticket, *, before: Cursor | None) -
 def consult(
     session: Session, who: Who, ticket: Ticket, entry_id: int, *, actor: audit.Actor, now: datetime
 ) -> None:
-    """Put on the record that somebody opens an entry, for the reason of their search. Missing if they may not."""
+    """Put on the record that somebody opens an entry of their search's answer, for its reason. Missing otherwise."""
     entry = access.row(session, who, Permission.RECORD_SEARCH, AuditEntry, entry_id)
+    if not finding.page(session, who, ticket.wanted, below=ticket.id, only=entry.id, most=1):
+        raise Missing("There is no such entry in the answer.")
     _take(session, who, "record-consult", OPENED, _HOUR, now)
     audit.record(
         session,
@@ -149,6 +152,12 @@ def exported(sessions: sessionmaker[Session], who: Who, ticket: Ticket) -> Itera
     left = MOST_EXPORTED
     while left > 0:
         with sessions() as session:
+            try:  # whoever is cut off meanwhile gets no more
+                still = access.may(access.of(session, who.id, now=utc_now()), Permission.RECORD_EXPORT)
+            except Missing:
+                still = False
+            if not still:
+                return
             batch = finding.page(
                 session, who, ticket.wanted, below=ticket.id, before=before, most=min(_BATCH, left)
             )

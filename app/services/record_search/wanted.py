@@ -25,7 +25,13 @@ from messaging.types import Channel
 
 LONDON = ZoneInfo("Europe/London")
 LONGEST_SUBJECT = 100  # an entry's detail keeps no longer text
-_SUBJECT = re.compile(r"[a-z][a-z-]*:[^\s\x00@]{1,90}")
+# An id or a code of ours; the service's own things have names. What somebody is called, or called at, must not get onto
+# the record by being searched for.
+_THINGS = "alarm|brake|heads|key|ledger|organisation|provider|release|sender|table|wording"
+_SUBJECT = re.compile(
+    r"[a-z][a-z-]*:(?:[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9]{1,20})"
+    rf"|(?:{_THINGS}):[a-zA-Z0-9._/-]{{1,90}}"
+)
 _REFERENCE = re.compile(r"WL-[0-9A-Z]{4,12}", re.IGNORECASE)
 _EARLIEST, _LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC)
 

@@ -72,6 +72,7 @@ def listed() -> str:
     after = _cursor(request.args.get("after", ""))
     with context.transaction() as session:
         page = replies.inbox(session, browser.who(), state=state, after=after)
+        replies.read_page(session, browser.who(), page, actor=browser.actor())
     return render_template(
         "officer/inbox.html",
         page=page,

@@ -200,7 +200,9 @@ def _stepped_up(provider: Provider, arrival: arriving.Arrival, asked: Asked) -> 
     if who is None or who.staff_id is None or who.staff_id != asked.staff_id:
         return _refused(provider, Refused("expired"), asked)
     with context.transaction() as db:
-        refusal = arriving.step_up(db, provider, arrival, who, since=asked.at, now=utc_now())
+        refusal = arriving.step_up(
+            db, provider, arrival, who, since=asked.at, origin=origin.network(), now=utc_now()
+        )
         if refusal is not None:
             arriving.refuse(db, provider, Refused(refusal), origin=origin.network())
     if refusal is not None:

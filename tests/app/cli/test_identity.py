@@ -53,7 +53,7 @@ def test_a_provider_is_set_once_it_answers_shown_and_ended(
     code = ground(committed)
     wanted = ("--issuer", provider.issuer, "--client-id", CLIENT, "--domain", "Police.Example")
     assert put(committed, "--issuer", NOWHERE, *wanted[2:]) == (
-        1, "Error: The provider cannot be used (NewConnectionError).\n",
+        1, "Error: The provider cannot be used (connection).\n",
     )  # fmt: skip
     status, said = put(committed, *wanted)
     assert status == 0, said
@@ -61,7 +61,9 @@ def test_a_provider_is_set_once_it_answers_shown_and_ended(
     assert "/hooks/identity/org-1\n" in said
     group = ("identity", "group", "--organisation", "org-1", "--group", "Wardlink officers")
     assert run(*group, "--role", "officer", "--team", "Uxbridge").output == "added\n"
-    assert run(*group, "--role", "approver", "--area", code).output == "added\n"
+    readers = run(*group, "--role", "approver", "--area", code)
+    assert readers.exit_code == 1 and "Give officers and approvers a team" in readers.output
+    assert run(*group, "--role", "coordinator-liaison", "--area", code).output == "added\n"
     assert run(*group, "--role", "auditor").output == "added\n"
     shown = run("identity", "show", "--organisation", "org-1").output
     for line in (

@@ -23,7 +23,7 @@ from app.models.areas import Area
 from app.models.organisations import Organisation
 from app.models.staff import Staff
 from app.models.teams import Team
-from app.permissions import GRANTABLE, INVESTIGATE, Permission, Role
+from app.permissions import GRANTABLE, INVESTIGATE, WIDE, Permission, Role
 from app.services import granting, invitations, roles, staff, teams
 from app.services.granting import EVERYWHERE, Place
 from tests.factories import ACTOR, Makes
@@ -108,7 +108,10 @@ def world(session: Session, makes: Makes) -> World:
 def given_by(world: World, held: Iterable[Held], role: Role) -> list[frozenset[int | None]]:
     """Where each of these roles lets its bearer give another."""
     return [
-        world.reach(Place(one.area_id, one.team_id)) for one in held if role in GRANTABLE.get(one.role, ())
+        world.reach(Place(one.area_id, one.team_id))
+        for one in held
+        if role in GRANTABLE.get(one.role, ())
+        and (role not in WIDE or Place(one.area_id, one.team_id) == Place())
     ]
 
 

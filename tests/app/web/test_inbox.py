@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app.db import new_id, utc_now
+from app.models.audit import AuditEntry
 from app.models.organisations import Sender
 from app.models.people import ContactPoint
 from app.models.replies import Reply
@@ -122,6 +123,11 @@ def test_the_list_groups_by_alert_and_shows_the_beginning_escaped(desk: Desk) ->
     assert "Who saw &lt;this&gt;?" in page and "1 reply on this page" in page and "New (1)" in page
     assert "&lt;script&gt;" in page and "<script>alert" not in page and "<b>Ann" not in page
     assert f'href="{thread}"' in page
+    # Names and first words were read: that is on the record, by ids.
+    with desk.site.registry.sessions() as session:
+        entry = session.scalars(sa.select(AuditEntry).where(AuditEntry.event == "reply:consult")).one()
+    assert entry.actor_id == str(desk.officer.id)
+    assert thread.rpartition("/")[2] in str(entry.detail) and "Ann" not in str(entry.detail)
 
 
 def test_older_pages_follow_until_there_are_no_more(desk: Desk) -> None:

@@ -77,7 +77,8 @@ def test_no_page_reads_the_ledger(filled: Filled) -> None:
     for endpoint, paths in filled.there.paths.items():
         for path in paths:
             status = filled.ask(endpoint, path)
-            assert status < 500 and status != 404, (path, status)
+            # One page is only for whoever came by their organisation's provider.
+            assert status < 500 and (status != 404 or endpoint == "oidc.again"), (path, status)
             asked += len(filled.statements)
             assert not [sql for sql, _ in filled.statements if "deliveries" in sql.lower()], path
     assert asked > 100

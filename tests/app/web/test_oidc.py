@@ -615,6 +615,8 @@ def test_who_steps_up_shows_their_factors_at_the_provider_again(desk: Desk) -> N
         shown = session.scalars(sa.select(WebSession.stepped_up_at)).one()
         assert shown is not None
         assert abs(shown - utc_now()) < timedelta(seconds=60)
+        entry = session.scalars(sa.select(AuditEntry).where(AuditEntry.event == "staff:step-up")).one()
+        assert entry.detail == '{"way":"oidc"}'
     # Somebody else at the same provider does not count, nor does a factor shown long ago.
     desk.provider.control(users=desk.provider.users | {"bob": user("bob@police.example", "officers")})
     desk.person = Person()

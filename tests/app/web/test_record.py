@@ -16,7 +16,7 @@ import pytest
 import sqlalchemy as sa
 
 from app.audit import record as audit
-from app.db import utc_now
+from app.db import new_contact_id, utc_now
 from app.embedded.state import Endpoints
 from app.models.audit import AuditEntry
 from app.models.organisations import Organisation
@@ -163,7 +163,7 @@ def test_what_was_found_is_shown_only_for_a_search_that_is_committed(desk: Desk)
         ticket = tickets.begin(session, who, Wanted(), why=WHY, actor=ACTOR, now=utc_now())
         session.rollback()
     assert desk.site.client.get(f"/staff/record/{ticket}").status_code == 404
-    other = desk.record("team:create", "team:x")
+    other = desk.record("team:create", "team:7")
     assert desk.site.client.get(f"/staff/record/{other}").status_code == 404
     assert desk.site.client.get("/staff/record/9223372036854775807").status_code == 404
     assert desk.site.client.get("/staff/record/9223372036854775808").status_code == 404
@@ -244,7 +244,7 @@ def test_an_auditor_everywhere_sees_their_organisations_entries_and_the_services
 
 def test_an_auditor_on_a_borough_sees_what_lies_in_it_and_nothing_else(desk: Desk) -> None:
     inside = desk.record("place:alter", "place:a", area=desk.ward)
-    outside = desk.record("place:alter", "place:b", area=desk.other_ward)
+    outside = desk.record("place:alter", "place:77", area=desk.other_ward)
     nowhere = desk.record("team:create", "team:c")
     service = desk.record("key:rotate", "key:7", organisation=None)
     desk.site.enter(staff=desk.local)
@@ -300,6 +300,31 @@ def test_another_organisation_finds_nothing_of_ours_by_any_way_in(desk: Desk) ->
         assert desk.site.client.get(f"{where}/{entry}").status_code == 404
     refused = desk.search(subject=desk.alert)
     assert refused.status_code == 400 and "no alert with this reference" in refused.text
+
+
+def test_to_look_for_a_stranger_makes_nobody_known(desk: Desk) -> None:
+    stranger = new_contact_id()
+    entry = desk.record("contact:create", f"contact:{stranger}", organisation=None)
+    for _ in range(2):  # the first look is on the record when the second is taken
+        where, page = desk.look(subject=f"contact:{stranger}")
+        assert entry not in ids(page)
+        assert desk.site.client.get(f"{where}/{entry}").status_code == 404
+
+
+def test_a_search_opens_only_what_is_in_its_answer(desk: Desk) -> None:
+    found, other = desk.record("team:create", "team:7001"), desk.record("team:create", "team:7002")
+    where, _ = desk.look(subject="team:7001")
+    later = desk.record("team:alter", "team:7001")
+    assert desk.site.client.get(f"{where}/{found}").status_code == 200
+    for entry in (other, later):
+        assert desk.site.client.get(f"{where}/{entry}").status_code == 404
+
+
+@pytest.mark.parametrize("subject", ["phone:+447700900123", "name:John-Smith", "contact:john.smith"])
+def test_nothing_that_somebody_is_called_gets_onto_the_record_by_a_search(desk: Desk, subject: str) -> None:
+    before = len(desk.entries("record:search"))
+    assert desk.search(subject=subject).status_code == 400
+    assert len(desk.entries("record:search")) == before
 
 
 def test_a_person_is_found_by_address_in_all_that_was_done_to_them_and_by_them(desk: Desk) -> None:
@@ -361,13 +386,13 @@ def test_an_alert_is_found_by_its_reference_with_its_sendings(desk: Desk) -> Non
 def test_each_filter_narrows(desk: Desk) -> None:
     erased = desk.record("contact:erase", "contact:9", s62=audit.S62.ERASURE)
     raised = desk.record("alarm:raise", "alarm:x", actor=audit.SYSTEM, organisation=None)
-    there = desk.record("place:alter", "place:b", area=desk.other_ward)
+    there = desk.record("place:alter", "place:77", area=desk.other_ward)
     for typed, wanted in (
         ({"s62": "erasure"}, [erased]),
         ({"event": "alarm:raise"}, [raised]),
         ({"by": "system", "event": "alarm:raise"}, [raised]),
         ({"area": desk.other_ward}, [there]),
-        ({"subject": "place:b"}, [there]),
+        ({"subject": "place:77"}, [there]),
         ({"since": "2000-01-01", "until": "2000-01-02"}, []),
         ({"since": "2100-01-01T10:00"}, []),
     ):
@@ -414,9 +439,9 @@ def test_pages_follow_each_other_and_show_the_record_as_it_stood(desk: Desk) -> 
 
 
 def test_seals_are_shown(desk: Desk, tmp_path: Path) -> None:
-    entry = desk.record("team:create", "team:x")
+    entry = desk.record("team:create", "team:7")
     Record(desk.database, tmp_path).seal()
-    where, page = desk.look(subject="team:x")
+    where, page = desk.look(subject="team:7")
     with desk.site.registry.sessions() as session:
         seq = session.scalar(sa.text("SELECT seq FROM audit_seals WHERE entry_id = :e"), {"e": entry})
     assert f"sealed as link {seq:,}" in page
@@ -443,7 +468,7 @@ def test_an_export_is_a_disclosure_on_the_record_and_holds_what_was_found(desk: 
 
 
 def test_an_export_holds_no_more_than_the_search_showed(desk: Desk) -> None:
-    desk.record("place:alter", "place:b", area=desk.other_ward)
+    desk.record("place:alter", "place:77", area=desk.other_ward)
     inside = desk.record("place:alter", "place:a", area=desk.ward)
     desk.site.enter(staff=desk.local)
     where, _ = desk.look(event="place:alter")
