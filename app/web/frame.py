@@ -6,7 +6,8 @@ from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from flask import Flask
-from jinja2 import ChoiceLoader, FileSystemLoader, PackageLoader, PrefixLoader
+from jinja2 import BytecodeCache, ChoiceLoader, FileSystemLoader, PackageLoader, PrefixLoader
+from jinja2.bccache import Bucket
 
 from app.services import terms
 from app.web import csrf, navigation, session
@@ -14,6 +15,23 @@ from app.web.assets import PROJECT
 
 LONDON = ZoneInfo("Europe/London")
 _COMPONENTS = "govuk_frontend_jinja"
+
+
+class _Compiled(BytecodeCache):
+    """What was compiled in this process, by the template's name and source: another app need not do it again."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, bytes] = {}
+
+    def load_bytecode(self, bucket: Bucket) -> None:
+        if bucket.key in self.kept:
+            bucket.bytecode_from_string(self.kept[bucket.key])
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        self.kept[bucket.key] = bucket.bytecode_to_string()
+
+
+_COMPILED = _Compiled()
 
 
 def install(app: Flask) -> None:
@@ -26,6 +44,7 @@ def install(app: Flask) -> None:
     )
     environment = app.jinja_env
     environment.trim_blocks = environment.lstrip_blocks = True
+    environment.bytecode_cache = _COMPILED
     environment.globals.update(form_token=csrf.field, visitor=session.visitor)
     environment.globals.update(may=navigation.may, menu=navigation.menu)
     environment.filters.update(day=day, moment=moment, iso=iso, thousands=thousands, counted=counted)
