@@ -82,9 +82,9 @@ def _drop(cluster: Endpoints, name: str) -> None:
 def _copy(cluster: Endpoints, template: str, name: str) -> Database:
     _drop(cluster, name)
     with psycopg.connect(roles.libpq(cluster.owner_database_url), autocommit=True) as owner:
-        owner.execute(
-            sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template))
-        )
+        # Files are copied as they are, which is quicker than by way of the log while nothing is written through.
+        copied = sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY FILE_COPY")
+        owner.execute(copied.format(sql.Identifier(name), sql.Identifier(template)))
     database = Database(name, cluster)
     owner_url = roles.libpq(database.environ()["OWNER_DATABASE_URL"])
     with psycopg.connect(owner_url, autocommit=True) as owner:
