@@ -119,6 +119,7 @@ def run(sources: Sources, folder: Path, lock: str | None = None) -> tuple[int, s
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_nothing_known_is_an_all_clear_only_when_everything_was_asked(
     sources: Sources, tmp_path: Path
 ) -> None:
@@ -129,6 +130,7 @@ def test_nothing_known_is_an_all_clear_only_when_everything_was_asked(
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("where", ["python", "npm"])
 def test_a_known_advisory_fails_with_its_name(sources: Sources, tmp_path: Path, where: str) -> None:
     if where == "python":
@@ -142,6 +144,7 @@ def test_a_known_advisory_fails_with_its_name(sources: Sources, tmp_path: Path, 
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_source_that_does_not_answer_is_no_all_clear(sources: Sources, tmp_path: Path) -> None:
     sources.status = 503
     status, said = run(sources, tmp_path)
@@ -150,6 +153,7 @@ def test_a_source_that_does_not_answer_is_no_all_clear(sources: Sources, tmp_pat
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_lock_file_that_cannot_be_read_is_no_all_clear(sources: Sources, tmp_path: Path) -> None:
     for text in (None, "", "flask==3.1.3\n"):  # not there, empty, without hashes
         lock = tmp_path / "broken.txt"

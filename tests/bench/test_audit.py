@@ -23,6 +23,7 @@ def test_the_targets_of_the_issue_stand_in_the_table() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_small_run_ends_with_one_line_and_nothing_lost(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "bench.audit", "--n", "100000", "--results", str(tmp_path)],

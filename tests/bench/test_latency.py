@@ -13,6 +13,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_small_round_ends_with_one_line_and_the_urgent_alert_out_first(tmp_path: Path) -> None:
     words = [
         "-m",

@@ -25,6 +25,7 @@ def test_the_targets_of_the_issue_stand_in_the_table() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("provider", ["sendgrid", "twilio"])
 def test_a_small_run_ends_with_one_line_and_nothing_lost(tmp_path: Path, provider: str) -> None:
     words = ["-m", "bench.receipts", "--provider", provider, "--events", "8000", "--seconds", "0.2"]

@@ -32,6 +32,7 @@ INSERT INTO role_grants (id, staff_id, organisation_id, role, starts_at, ends_at
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_no_list_of_people_or_reminder_reads_all_staff(database: Database, registry: Registry) -> None:
     now = utc_now()
     with ledger.by_anybody(database) as session:

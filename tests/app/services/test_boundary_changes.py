@@ -45,7 +45,7 @@ from tests.app.services.area_changes.london import (
 from tests.app.web.conftest import Site, open_site
 from tests.factories import ACTOR, TOPIC, Makes
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")

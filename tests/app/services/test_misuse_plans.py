@@ -24,6 +24,7 @@ INSERT INTO misuse_reports (id, organisation_id, what_enc, happened_enc, barred,
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_many_reports_are_found_by_their_indexes(database: Database, registry: object) -> None:
     with ledger.by_anybody(database) as session:
         makes = Makes(session)

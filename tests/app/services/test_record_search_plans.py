@@ -107,6 +107,7 @@ def test_a_page_of_a_long_answer_touches_a_page_of_entries(years: Years) -> None
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_on_a_million_entries_every_page_comes_within_100_ms(committed: Database, registry: object) -> None:
     """The best of five: the machine is shared, and the entries are in memory after the first. Sealed they are not: a

@@ -65,6 +65,7 @@ def connected(port: int, first: bytes) -> socket.socket:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(
     "first",
     [

@@ -80,6 +80,7 @@ def lies(town: Town, kind: str, nth: int, quarter: int) -> str:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(
     kind=st.sampled_from(CHANGES), nth=st.integers(0, WARDS - 1), east=halves, first=people, between=people
