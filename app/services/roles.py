@@ -66,7 +66,8 @@ def grant(
     if by is not None and staff.organisation_id != by.organisation_id:
         raise Missing("There is no such role to grant.")
     _hold_still(session, staff)
-    session.refresh(staff, ["team_id"])
+    if staff in session:  # it may have been looked up before somebody moved them
+        session.refresh(staff, ["team_id"])
     controller = session.get_one(Organisation, staff.organisation_id)
     require_place(session, place, controller)
     if by is not None and not granting.may_grant(session, by, staff, role, place):
