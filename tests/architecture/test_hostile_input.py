@@ -28,7 +28,7 @@ from tests.architecture import hostile
 from tests.conftest import Database
 from tests.factories import Makes
 
-MANY, FEW = 100, 25  # examples for each address and command; the many are for the slow tests
+MANY, FEW = 100, 10  # examples for each address and command; the many are for the slow tests
 _TABLES = "SELECT relname FROM pg_class WHERE relkind IN ('r', 'p') AND relnamespace = 'public'::regnamespace ORDER BY 1"
 
 

@@ -39,7 +39,7 @@ from tests.conftest import Database
 from tests.factories import Makes
 from tests.populated import Populated, populate
 
-MANY, FEW = 200, 8  # examples for each address, with a form token and without
+MANY, FEW = 200, 5  # examples for each address, with a form token and without
 # What a refusal may write, and why: everything else stays as it was.
 COUNTED = {
     # Whoever guesses is counted, and a refused sign-in is on the record.
