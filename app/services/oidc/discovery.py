@@ -22,6 +22,8 @@ ALGORITHMS = frozenset(
 KEPT = 600.0  # seconds that documents and keys are believed without looking again
 # A token under an unknown key makes us look at once, but strangers cannot make us look all the time.
 LOOK_AGAIN = 10.0  # seconds
+# One that does not answer is not asked again by everybody who comes: each of them would wait as long.
+LEFT_ALONE = 10.0  # seconds
 MOST_KEYS = 100
 MOST_KEPT = 500  # providers
 
@@ -53,6 +55,7 @@ class _Kept:
 
 
 _kept: dict[tuple[str, bool], _Kept] = {}
+_away: dict[str, tuple[float, Refused]] = {}  # address → when it may be asked again, and what came of it
 _lock = Lock()
 
 
@@ -70,7 +73,7 @@ def keys(issuer: str, kid: str | None, *, sandbox: bool) -> KeySet:
     if stale or (unknown and now - entry.looked_at > LOOK_AGAIN):
         if unknown:
             entry.looked_at = now
-        entry.keys = _read_keys(transport.get(entry.metadata.jwks, sandbox=sandbox))
+        entry.keys = _read_keys(_get(entry.metadata.jwks, sandbox=sandbox))
         entry.keys_at = time.monotonic()
     assert entry.keys is not None
     return entry.keys
@@ -80,6 +83,23 @@ def forget() -> None:
     """Look everything up anew."""
     with _lock:
         _kept.clear()
+        _away.clear()
+
+
+def _get(url: str, *, sandbox: bool) -> dict[str, Any]:
+    """What a provider says at an address; for a moment after it did not answer, what came of that."""
+    with _lock:
+        until, refused = _away.get(url, (0.0, None))
+    if refused is not None and time.monotonic() < until:
+        raise Refused(refused.code, refused.why)
+    try:
+        return transport.get(url, sandbox=sandbox)
+    except Refused as error:
+        with _lock:
+            if len(_away) >= MOST_KEPT:
+                _away.clear()
+            _away[url] = (time.monotonic() + LEFT_ALONE, error)
+        raise
 
 
 def _entry(issuer: str, *, sandbox: bool) -> _Kept:
@@ -90,9 +110,7 @@ def _entry(issuer: str, *, sandbox: bool) -> _Kept:
         return found
     if not transport.allowed(issuer, sandbox=sandbox):
         raise Refused("setting", "issuer")
-    metadata = _read(
-        issuer, transport.get(get_well_known_url(issuer, external=True), sandbox=sandbox), sandbox
-    )
+    metadata = _read(issuer, _get(get_well_known_url(issuer, external=True), sandbox=sandbox), sandbox)
     made = _Kept(metadata, time.monotonic())
     with _lock:
         if len(_kept) >= MOST_KEPT:
