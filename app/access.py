@@ -43,6 +43,7 @@ __all__ = [
     "of_team",
     "reach",
     "row",
+    "standing",
 ]
 
 # How long a factor counts as just shown.
@@ -90,18 +91,15 @@ class Reach:
 
 def of(session: Session, staff_id: UUID, *, now: datetime) -> Who:
     """Somebody by id, with the roles whose term runs. Missing when there is none, or they are not active."""
-    standing = sa.and_(
-        RoleGrant.staff_id == Staff.id,
-        RoleGrant.taken_at.is_(None),
-        RoleGrant.starts_at <= now,
-        RoleGrant.ends_at > now,
-    )
     rows = session.execute(
         sa.select(
             Staff, Organisation.competent_authority, RoleGrant.role, RoleGrant.area_id, RoleGrant.team_id
         )
         .join(Organisation, Organisation.id == Staff.organisation_id)
-        .outerjoin(RoleGrant, standing)
+        .outerjoin(
+            RoleGrant,
+            sa.and_(RoleGrant.staff_id == Staff.id, RoleGrant.starts_at <= now, standing(now)),
+        )
         .where(Staff.id == staff_id, Staff.state == "active", Organisation.ended_at.is_(None))
         .order_by(RoleGrant.id)
     ).all()
@@ -110,6 +108,14 @@ def of(session: Session, staff_id: UUID, *, now: datetime) -> Who:
     found, competent = rows[0][0], rows[0][1]
     held = tuple(Held(Role(role), area, team) for _, _, role, area, team in rows if role is not None)
     return Who(found.id, found.organisation_id, found.team_id, found.name, competent, held)
+
+
+def standing(now: datetime) -> sa.ColumnElement[bool]:
+    """Whether a grant has neither ended nor been taken back.
+
+    Its beginning is not asked: whoever waited for a lock has an older clock than whoever granted before them.
+    """
+    return sa.and_(RoleGrant.taken_at.is_(None), RoleGrant.ends_at > now)
 
 
 def fresh(shown_at: datetime | None, *, now: datetime) -> bool:

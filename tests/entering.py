@@ -14,7 +14,7 @@ from app.db import new_id, utc_now
 from app.models.service_messages import ServiceMessage
 from app.models.sign_in import Passkey
 from app.models.staff import Staff
-from app.services import invitations, passwords, recovery_codes, sessions
+from app.services import enrolment, invitations, passwords, recovery_codes, sessions
 from app.services.confirmations.rations import Terms
 from app.services.factors import Shown
 from app.services.sessions import Whereabouts
@@ -28,11 +28,11 @@ def enrol(session: Session, *, slug: str, team: str | None, address: str, name: 
     """An officer who accepted the invitation, with PASSWORD."""
     now = utc_now()
     token = invite(session, slug=slug, team=team, address=address, name=name, site=site)
-    invitations.choose(session, token, passwords.make(PASSWORD), now=now)
-    opened = invitations.opened(session, token, now=now)
+    enrolment.choose(session, token, passwords.make(PASSWORD), now=now)
+    opened = enrolment.opened(session, token, now=now)
     assert opened.secret is not None
     code = pyotp.TOTP(opened.secret).now()
-    assert invitations.finish(session, token, Shown(typed=code), where=DESK, now=now)
+    assert enrolment.finish(session, token, Shown(typed=code), where=DESK, now=now)
     return session.get_one(Staff, opened.staff_id)
 
 

@@ -21,7 +21,7 @@ from app.services import (
     answers,
     consent,
     dispatch,
-    invitations,
+    enrolment,
     misuse,
     passwords,
     pausing,
@@ -236,7 +236,7 @@ def populate(
         name="PC Half",
         site=site,
     )
-    invitations.choose(session, half, passwords.make(PASSWORD), now=now)
+    enrolment.choose(session, half, passwords.make(PASSWORD), now=now)
     colleague, other_team = makes.officer(force, team), makes.team(force, [ward], name="Team of nobody")
     (held,) = roles.of_staff(session, colleague.id, now=now)
     awaited = makes.officer(force, team)

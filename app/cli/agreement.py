@@ -6,13 +6,10 @@ from datetime import datetime
 from uuid import UUID
 
 import click
-from sqlalchemy.orm import Session
 
 from app.cli import opened
 from app.cli.plain import WORD
 from app.db import utc_now
-from app.errors import Missing
-from app.models.organisations import Organisation
 from app.services import agreements, organisations, terms
 
 _DAY = click.DateTime(["%Y-%m-%d"])
@@ -21,13 +18,6 @@ _DAY = click.DateTime(["%Y-%m-%d"])
 @click.group()
 def agreement() -> None:
     """Agreements: add, list, end."""
-
-
-def _of(session: Session, slug: str) -> Organisation:
-    found = organisations.by_slug(session, slug)
-    if found is None:
-        raise Missing("There is no organisation with this short name.")
-    return found
 
 
 @agreement.command()
@@ -42,7 +32,7 @@ def add(slug: str, kind: str, title: str, reference: str, signed: datetime, revi
     with opened.registry() as registry, registry.sessions.begin() as session:
         made = agreements.add(
             session,
-            _of(session, slug).id,
+            organisations.named(session, slug).id,
             kind=kind,
             title=title,
             reference=reference,
@@ -60,7 +50,9 @@ def add(slug: str, kind: str, title: str, reference: str, signed: datetime, revi
 def listed(slug: str) -> None:
     """List the agreements of the organisation SLUG that run, the next to be reviewed first."""
     with opened.registry() as registry, registry.sessions.begin() as session:
-        found = agreements.listed(session, _of(session, slug).id, today=terms.today(utc_now()))
+        found = agreements.listed(
+            session, organisations.named(session, slug).id, today=terms.today(utc_now())
+        )
     for one in found:
         late = "  OVERDUE" if one.review == "overdue" else ""
         reference = f" ({one.reference})" if one.reference else ""

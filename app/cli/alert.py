@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from app.cli import opened
 from app.cli.plain import TEXT, WORD
-from app.errors import Conflict, Missing
+from app.errors import Conflict
 from app.models.alerts import KINDS, TOPICS, URGENCIES
 from app.models.ledger import Dispatch
 from app.services import alerts, dispatch, organisations
@@ -51,9 +51,7 @@ def draft(
 ) -> None:
     """Write an alert and print its reference. Nothing is sent."""
     with opened.registry() as registry, registry.sessions.begin() as session:
-        controller = organisations.by_slug(session, organisation)
-        if controller is None:
-            raise Missing("There is no organisation with this short name.")
+        controller = organisations.named(session, organisation)
         made = alerts.draft(
             session,
             controller=controller.id,

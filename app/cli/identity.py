@@ -10,9 +10,9 @@ from sqlalchemy.orm import Session
 from app.cli import opened
 from app.cli.plain import WORD
 from app.db import utc_now
-from app.errors import Invalid, Missing
+from app.errors import Invalid
 from app.permissions import Role
-from app.services import organisations, teams
+from app.services import grant_places, organisations, teams
 from app.services.oidc import discovery, mapping, providers
 from app.services.oidc.refusals import Refused
 from app.services.roles import Place
@@ -129,11 +129,9 @@ def group(organisation: str, group: str, role: str, area: str | None, team: str 
 
 def _place(session: Session, organisation: str, area: str | None, team: str | None) -> Place:
     if area is not None:
-        return mapping.on_area(session, area)
+        return grant_places.on_area(session, area)
     if team is not None:
-        controller = organisations.by_slug(session, organisation)
-        if controller is None:
-            raise Missing("There is no organisation with this short name.")
+        controller = organisations.named(session, organisation)
         return Place(team_id=teams.by_name(session, controller.id, team).id)
     return Place()
 

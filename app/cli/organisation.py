@@ -10,7 +10,6 @@ import click
 from app.cli import agreement, opened
 from app.cli.plain import TEXT, WORD
 from app.db import utc_now
-from app.errors import Missing
 from app.models.limits import MEASURES, PERIODS
 from app.services import misuse, organisation_end, organisations
 from app.services.budgets import allowances
@@ -68,9 +67,7 @@ def limits(slug: str, **asked: int | str | None) -> None:
         for period, _, measure in [name.partition("_")]
     }
     with opened.registry() as registry, registry.sessions.begin() as session:
-        found = organisations.by_slug(session, slug)
-        if found is None:
-            raise Missing("There is no organisation with this short name.")
+        found = organisations.named(session, slug)
         if changes:
             allowances.set_limits(session, found, changes, actor=opened.OPERATOR)
         shown = allowances.allowances(session, found.id, allowances.day_of(utc_now()))
@@ -102,9 +99,7 @@ def alter(
 ) -> None:
     """Change what is given of the organisation SLUG."""
     with opened.registry() as registry, registry.sessions.begin() as session:
-        found = organisations.by_slug(session, slug)
-        if found is None:
-            raise Missing("There is no organisation with this short name.")
+        found = organisations.named(session, slug)
         organisations.alter(
             session,
             found.id,
@@ -154,9 +149,7 @@ def standards(slug: str, email: str | None) -> None:
     They are told of reports of misuse that no auditor or supervisor of the organisation may read.
     """
     with opened.registry() as registry, registry.sessions.begin() as session:
-        found = organisations.by_slug(session, slug)
-        if found is None:
-            raise Missing("There is no organisation with this short name.")
+        found = organisations.named(session, slug)
         if email is not None:
             chosen = None if email.lower() == "none" else email
             misuse.set_standards(session, found, chosen, actor=opened.OPERATOR)

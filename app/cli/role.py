@@ -97,9 +97,7 @@ def listed(email: str | None, organisation: str | None) -> None:
         if email:
             found = roles.of_staff(session, _somebody(session, email).id, now=now)
         else:
-            controller = organisations.by_slug(session, organisation or "")
-            if controller is None:
-                raise Missing("There is no organisation with this short name.")
+            controller = organisations.named(session, organisation or "")
             found = roles.ending(session, controller.id, now=now)
     for one in found:
         _show(one)

@@ -10,7 +10,6 @@ import click
 from app.cli import opened, role
 from app.cli.plain import WORD
 from app.db import utc_now
-from app.errors import Missing
 from app.permissions import Role
 from app.services import grant_places, invitations, organisations
 from app.services import staff as people_of
@@ -70,9 +69,7 @@ def invite(
 def listed(organisation: str, after: UUID | None) -> None:
     """List an organisation's staff, a hundred at a time."""
     with opened.registry() as registry, registry.sessions.begin() as session:
-        controller = organisations.by_slug(session, organisation)
-        if controller is None:
-            raise Missing("There is no organisation with this short name.")
+        controller = organisations.named(session, organisation)
         found = people_of.listed(session, controller.id, after=after)
     for one, team in found:
         click.echo(f"{one.id}  {one.state:<8} {one.name} <{one.email}>{f', {team}' if team else ''}")

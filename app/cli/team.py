@@ -11,7 +11,6 @@ from sqlalchemy.orm import Session
 
 from app.cli import opened
 from app.cli.plain import TEXT, WORD
-from app.errors import Missing
 from app.services import organisations, team_entries, teams
 from app.services.team_entries import TeamView
 
@@ -33,9 +32,7 @@ def _of(command: click.Command) -> click.Command:
 def _acting(organisation: str) -> Iterator[tuple[Session, UUID]]:
     """A transaction, and the organisation's id in it."""
     with opened.registry() as registry, registry.sessions.begin() as session:
-        found = organisations.by_slug(session, organisation)
-        if found is None:
-            raise Missing("There is no organisation with this short name.")
+        found = organisations.named(session, organisation)
         yield session, found.id
 
 

@@ -110,7 +110,7 @@ def _passkey(
     found = passkeys.show(
         session, staff_id, door.kind, door.at, signed, bound=door.bound, actor=actor, now=now
     )
-    if found is passkeys.Shown.COPIED:
+    if found is passkeys.Outcome.COPIED:
         account_notices.tell(
             session,
             staff_id,
@@ -124,7 +124,7 @@ def _passkey(
             ],
             now=now,
         )
-    return found is passkeys.Shown.RIGHT
+    return found is passkeys.Outcome.RIGHT
 
 
 def _recovery(session: Session, staff_id: UUID, typed: str, actor: audit.Actor, now: datetime) -> bool:

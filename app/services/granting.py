@@ -98,7 +98,7 @@ def may_let_go(session: Session, by: Who, staff: Bearer, *, now: datetime) -> bo
         return False
     held = session.execute(
         sa.select(RoleGrant.role, RoleGrant.area_id, RoleGrant.team_id)
-        .where(RoleGrant.staff_id == staff.id, RoleGrant.taken_at.is_(None), RoleGrant.ends_at > now)
+        .where(RoleGrant.staff_id == staff.id, access.standing(now))
         .distinct()
     ).all()
     leave = Permission.STAFF_LEAVE
@@ -126,7 +126,7 @@ def may_widen(session: Session, by: Who, team: Team, area_ids: Collection[int], 
         return True
     rows = session.execute(
         sa.select(RoleGrant.role, sa.func.bool_or(RoleGrant.staff_id == by.id))
-        .where(RoleGrant.team_id == team.id, RoleGrant.taken_at.is_(None), RoleGrant.ends_at > now)
+        .where(RoleGrant.team_id == team.id, access.standing(now))
         .group_by(RoleGrant.role)
     ).all()
     if any(own for _, own in rows):

@@ -1,4 +1,4 @@
-"""How somebody becomes staff: an invitation by e-mail, then a password and a second factor of their own."""
+"""How somebody is invited to become staff: by e-mail, once or again. What they do with it is ``enrolment``."""
 
 from __future__ import annotations
 
@@ -19,19 +19,13 @@ from app.models.organisations import Organisation
 from app.models.staff import Staff, StaffInvitation
 from app.models.teams import Team
 from app.permissions import Permission, Role
-from app.services import granting, limits, passkeys, people, post, roles, second_factor, sign_in, staff, teams
-from app.services.factors import WINDOW, Shown, Way
-from app.services.limits import Limit
-from app.services.passkeys import Party
-from app.services.sessions import Whereabouts
+from app.services import granting, organisations, people, post, roles, staff, teams
 from messaging.notices import notice
 from messaging.types import Channel
 
 LIFETIME = timedelta(hours=48)
 LONGEST_NAME = 100
-LONGEST_TOKEN = 100
 _ONE_AT_A_TIME = sa.text("SELECT pg_advisory_xact_lock(hashtextextended(:digest, 0))")
-PER_INVITATION = 20  # tries in a WINDOW: each hashes a password, or compares a code
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,17 +35,6 @@ class Sent:
     staff_id: UUID
     url: str
     expires_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Opened:
-    """An invitation as its page shows it. ``secret``: of the authenticator, once there is a password."""
-
-    staff_id: UUID
-    name: str
-    email: str
-    organisation: str
-    secret: str | None
 
 
 def invite(
@@ -93,6 +76,8 @@ def invite(
         session.add(found)
     else:
         _free(session, found, controller, by, now)
+    # Pages show what somebody did long ago under the name that they have now: so it is seen who changed it.
+    renamed = found.state == "left" and found.name != name.strip()
     found.organisation_id, found.team_id = controller.id, unit.id if unit else None
     found.email, found.name, found.state = address.as_sent, name.strip(), "invited"
     found.password_hash = found.totp_secret = found.totp_step = None
@@ -100,7 +85,9 @@ def invite(
     roles.take_all(session, found.id, actor=actor, now=now)
     place = place or roles.Place(team_id=found.team_id)
     roles.grant(session, found, role, place, by=by, actor=actor, now=now, ends_at=ends_at)
-    return _send(session, found, controller, public_url, synthetic=synthetic, actor=actor, now=now)
+    return _send(
+        session, found, controller, public_url, synthetic=synthetic, renamed=renamed, actor=actor, now=now
+    )
 
 
 def again(
@@ -149,6 +136,7 @@ def _send(
     public_url: str,
     *,
     synthetic: bool,
+    renamed: bool = False,
     actor: audit.Actor,
     now: datetime,
 ) -> Sent:
@@ -156,7 +144,7 @@ def _send(
     session.execute(sa.delete(StaffInvitation).where(StaffInvitation.staff_id == found.id))
     token = secrets.token_urlsafe(32)
     session.add(
-        StaffInvitation(digest=_digest(token), staff_id=found.id, created_at=now, expires_at=now + LIFETIME)
+        StaffInvitation(digest=digest(token), staff_id=found.id, created_at=now, expires_at=now + LIFETIME)
     )
     session.flush()
     url = f"{public_url}/staff/invitation/{token}"
@@ -192,122 +180,17 @@ def _send(
         subject=f"staff:{found.id}",
         actor=actor,
         organisation=controller.id,
-        detail={"team": found.team_id},
+        detail={"team": found.team_id} | ({"renamed": True} if renamed else {}),
     )
     return Sent(found.id, url, now + LIFETIME)
-
-
-def opened(session: Session, token: str, *, now: datetime) -> Opened:
-    """Look at an invitation. Missing when there is none; Conflict when it was used or is too old."""
-    found, _ = _find(session, token, now=now)
-    name = session.get_one(Organisation, found.organisation_id).name
-    return Opened(found.id, found.name, found.email, name, found.totp_secret)
-
-
-def choose(session: Session, token: str, password_hash: str, *, now: datetime) -> None:
-    """Keep the password, and the secret of the authenticator that comes next. Nobody can sign in yet."""
-    found, _ = _find(session, token, now=now, locked=True)
-    found.password_hash, found.totp_secret, found.totp_step = (
-        password_hash,
-        second_factor.new_secret(),
-        None,
-    )
-    session.flush()
-
-
-def start_again(session: Session, token: str, *, now: datetime) -> None:
-    """Forget the password that was chosen, and the secret."""
-    found, _ = _find(session, token, now=now, locked=True)
-    found.password_hash = found.totp_secret = found.totp_step = None
-    session.flush()
-
-
-def limited(session: Session, token: str, *, neighbours: str, now: datetime) -> bool:
-    """Count one try at an invitation, real or not, by itself and by network; whether there were too many."""
-    tries = [
-        Limit("invitation", _digest(token), PER_INVITATION, WINDOW),
-        Limit("invitation-network", neighbours, sign_in.FROM_EVERYWHERE, WINDOW),
-    ]
-    return sign_in.crowded(session, neighbours, now) or limits.take(session, tries, now=now) is not None
-
-
-def ask_passkey(session: Session, token: str, at: Party, *, now: datetime) -> str:
-    """The options of the passkey that an invitation is accepted with, as JSON. Conflict before there is a password."""
-    found, invitation = _find(session, token, now=now)
-    if found.password_hash is None:
-        raise Conflict("Choose a password first.")
-    return passkeys.ask_new(session, found.id, at, bound=invitation.digest, now=now)
-
-
-def finish(
-    session: Session, token: str, shown: Shown, *, at: Party | None = None, where: Whereabouts, now: datetime
-) -> str | None:
-    """A passkey was made, or the app shows the right code: they are staff from now on, and signed in.
-
-    The token of the session; None when what was shown is wrong.
-    """
-    found, invitation = _find(session, token, now=now, locked=True)
-    actor = audit.Actor(audit.ActorKind.STAFF, id=str(found.id), origin=where.network)
-    if found.password_hash is None or not _second(session, found, invitation, shown, at, where, actor, now):
-        sign_in.refuse(
-            session,
-            found.id,
-            found.organisation_id,
-            "invitation",
-            neighbours=where.neighbours,
-            origin=where.network,
-            now=now,
-        )
-        return None
-    found.state, found.enrolled_at, invitation.used_at = "active", now, now
-    session.flush()
-    audit.record(
-        session,
-        event="staff:enrol",
-        subject=f"staff:{found.id}",
-        actor=actor,
-        organisation=found.organisation_id,
-        detail={"way": str(shown.way)},
-    )
-    return sign_in.enter(session, found, where, now=now)
-
-
-def _second(
-    session: Session,
-    found: Staff,
-    invitation: StaffInvitation,
-    shown: Shown,
-    at: Party | None,
-    where: Whereabouts,
-    actor: audit.Actor,
-    now: datetime,
-) -> bool:
-    if shown.way is not Way.PASSKEY:
-        return second_factor.use(session, found.id, shown.typed, now=now)
-    made = at is not None and passkeys.add(
-        session,
-        found.id,
-        at,
-        shown.signed,
-        name=where.browser,
-        bound=invitation.digest,
-        actor=actor,
-        now=now,
-    )
-    if made:  # the app that was offered was never connected
-        found.totp_secret = found.totp_step = None
-    return made
 
 
 def _where(
     session: Session, organisation: str | UUID, team: str | UUID | None
 ) -> tuple[Organisation, Team | None]:
-    which = Organisation.id if isinstance(organisation, UUID) else Organisation.slug
-    controller = session.scalar(
-        sa.select(Organisation).where(which == organisation, Organisation.ended_at.is_(None))
-    )
-    if controller is None:
-        raise Missing("There is no organisation with this short name.")
+    if isinstance(organisation, UUID):
+        organisation = session.get_one(Organisation, organisation).slug
+    controller = organisations.standing(session, organisation)
     if team is None:
         return controller, None
     if isinstance(team, str):
@@ -328,27 +211,6 @@ def _reachable(email: str, fictional: bool) -> tuple[people.Address, bool]:
     return staff.read_email(email), True
 
 
-def _digest(token: str) -> bytes:
+def digest(token: str) -> bytes:
+    """What is kept of an invitation's token."""
     return sha256(b"wardlink.invitation" + token.encode("utf-8", "replace")).digest()
-
-
-def _find(
-    session: Session, token: str, *, now: datetime, locked: bool = False
-) -> tuple[Staff, StaffInvitation]:
-    missing = Missing("There is no such invitation.")
-    if not token or len(token) > LONGEST_TOKEN:
-        raise missing
-    query = (
-        sa.select(StaffInvitation, Staff)
-        .join(Staff, Staff.id == StaffInvitation.staff_id)
-        .where(StaffInvitation.digest == _digest(token))
-    )
-    if locked:  # two browsers may have the same page open
-        query = query.with_for_update().execution_options(populate_existing=True)
-    row = session.execute(query).one_or_none()
-    if row is None:
-        raise missing
-    invitation, found = row
-    if invitation.used_at is not None or invitation.expires_at <= now or found.state != "invited":
-        raise Conflict("This invitation was used, or is older than 48 hours.")
-    return found, invitation

@@ -29,7 +29,6 @@ from app.permissions import TABLE, Permission, Role
 from app.services import alarms, limits, people, post, staff
 from app.services.limits import Limit
 from messaging.notices import Notice, notice
-from messaging.types import Channel
 
 ALARM = "misuse-unheard"
 LONGEST = {"what": 5_000, "happened": 200, "whom": 200, "note": 2_000}
@@ -163,7 +162,7 @@ def _tell(session: Session, made: MisuseReport, public_url: str, now: datetime) 
             content=content,
             controller=organisation.id,
             expires_at=now + _KEPT_TRYING,
-            synthetic=_fictional(address),
+            synthetic=people.made_up(address),
             now=now,
         )
     return len(readers)
@@ -178,9 +177,7 @@ def _readers(session: Session, made: MisuseReport, now: datetime) -> Iterator[St
         .where(
             RoleGrant.organisation_id == made.organisation_id,
             RoleGrant.role.in_(roles),
-            RoleGrant.taken_at.is_(None),
-            RoleGrant.starts_at <= now,
-            RoleGrant.ends_at > now,
+            access.standing(now),
             Staff.state == "active",
         )
         .group_by(Staff.id)
@@ -219,15 +216,6 @@ def _to_standards(organisation: str, public_url: str) -> Notice:
         controller_name=organisation,
         closing=["What the report says is not in this message, and is not sent by any."],
     )
-
-
-def _fictional(address: str) -> bool:
-    """Whether an address is of those that only a sandbox may be given."""
-    try:
-        people.read_address(Channel.EMAIL, address)
-    except Invalid:
-        return True
-    return False
 
 
 # -- reading

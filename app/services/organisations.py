@@ -146,6 +146,22 @@ def by_slug(session: Session, slug: str) -> Organisation | None:
     return session.scalar(sa.select(Organisation).where(Organisation.slug == slug))
 
 
+def named(session: Session, slug: str) -> Organisation:
+    """An organisation by its short name, ended ones too. Missing when there is none."""
+    found = by_slug(session, slug)
+    if found is None:
+        raise Missing("There is no organisation with this short name.")
+    return found
+
+
+def standing(session: Session, slug: str) -> Organisation:
+    """The same, but one that has ended is missing as well."""
+    found = named(session, slug)
+    if found.ended_at is not None:
+        raise Missing("There is no organisation with this short name.")
+    return found
+
+
 def slug_of(session: Session, organisation: UUID) -> str:
     """Its short name, by which alarms name it."""
     return session.scalars(sa.select(Organisation.slug).where(Organisation.id == organisation)).one()

@@ -54,7 +54,7 @@ class Kind(StrEnum):
     STEP_UP = "step-up"
 
 
-class Shown(StrEnum):
+class Outcome(StrEnum):
     """What came of a passkey that was shown. ``COPIED``: it counted backwards, as the copy of a key would."""
 
     RIGHT = "right"
@@ -200,23 +200,23 @@ def show(
     bound: bytes,
     actor: audit.Actor,
     now: datetime,
-) -> Shown:
+) -> Outcome:
     """Whether a browser's answer was signed by a passkey of this person, now, here, and with their finger or PIN."""
     found = _read(answer)
     challenge = _take(session, kind, found, staff_id, bound, now)
     if found is None or challenge is None:
-        return Shown.WRONG
+        return Outcome.WRONG
     try:
         credential = webauthn.base64url_to_bytes(found["id"])
     except (KeyError, TypeError, ValueError):
-        return Shown.WRONG
+        return Outcome.WRONG
     kept = session.scalar(
         sa.select(Passkey)
         .where(Passkey.credential_id == credential, Passkey.staff_id == staff_id)
         .with_for_update()
     )
     if kept is None:
-        return Shown.WRONG
+        return Outcome.WRONG
     try:
         proved = webauthn.verify_authentication_response(
             credential=found,
@@ -229,14 +229,14 @@ def show(
             require_user_verification=True,
         )
     except Exception:  # noqa: BLE001, RUF100  whatever a hostile answer makes the library stumble over
-        return Shown.WRONG
+        return Outcome.WRONG
     if (proved.new_sign_count or kept.sign_count) and proved.new_sign_count <= kept.sign_count:
         owner = session.get_one(Staff, staff_id)
         _record(session, "passkey:refuse", kept.id, owner.organisation_id, actor)
-        return Shown.COPIED
+        return Outcome.COPIED
     kept.sign_count, kept.used_at = proved.new_sign_count, now
     session.flush()
-    return Shown.RIGHT
+    return Outcome.RIGHT
 
 
 def listed(session: Session, staff_id: UUID) -> list[Listed]:

@@ -41,6 +41,15 @@ class Address:
     form_version: int
 
 
+def made_up(email: str) -> bool:
+    """Whether an e-mail address is of those that reach nobody, and only a sandbox may be given."""
+    try:
+        read_address(Channel.EMAIL, email)
+    except Invalid:
+        return True
+    return False
+
+
 def read_address(
     channel: Channel, typed: str, *, regions: Sequence[str] = ("GB",), fictional: bool = False
 ) -> Address:

@@ -14,8 +14,8 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from app import access
 from app.access import Held, Who
-from app.errors import Invalid
 from app.models.access import Agreement, RoleGrant
 from app.models.organisations import Organisation
 from app.models.staff import Staff
@@ -23,7 +23,6 @@ from app.permissions import GRANTABLE, Role
 from app.services import granting, people, post, terms
 from app.services.granting import Place
 from messaging.notices import notice
-from messaging.types import Channel
 
 DAYS = (7, 30)  # the nearer first: whoever is told of seven days need not hear of thirty
 REVIEW_DAYS = (0, 30)
@@ -189,8 +188,7 @@ def _administrators(session: Session, organisation: UUID, now: datetime) -> list
         .where(
             RoleGrant.organisation_id == organisation,
             RoleGrant.role.in_(roles),
-            RoleGrant.taken_at.is_(None),
-            RoleGrant.ends_at > now,
+            access.standing(now),
             Staff.state == "active",
             Organisation.ended_at.is_(None),
         )
@@ -228,11 +226,6 @@ def _post(
     button: tuple[str, str] | None,
     now: datetime,
 ) -> None:
-    try:
-        people.read_address(Channel.EMAIL, to.email)
-        made_up = False
-    except Invalid:  # one of a demonstration, which only a sandbox may be given
-        made_up = True
     post.queue_email(
         session,
         kind="reminder",
@@ -240,6 +233,6 @@ def _post(
         content=notice(subject, words, button=button, controller_name=organisation),
         controller=to.organisation_id,
         expires_at=now + LIFETIME,
-        synthetic=made_up,
+        synthetic=people.made_up(to.email),
         now=now,
     )

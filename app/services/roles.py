@@ -189,8 +189,7 @@ def keep_one(session: Session, staff: Staff, *, now: datetime, but: UUID | None 
         .where(
             RoleGrant.organisation_id == staff.organisation_id,
             RoleGrant.role == str(Role.FORCE_ADMINISTRATOR),
-            RoleGrant.taken_at.is_(None),
-            RoleGrant.ends_at > now,
+            access.standing(now),
             Staff.state == "active",
         )
     )
@@ -233,7 +232,7 @@ def _listed(now: datetime) -> sa.Select[RoleGrant, str | None, str | None]:
         sa.select(RoleGrant, Area.name, Team.name)
         .outerjoin(Area, Area.id == RoleGrant.area_id)
         .outerjoin(Team, Team.id == RoleGrant.team_id)
-        .where(RoleGrant.taken_at.is_(None), RoleGrant.ends_at > now)
+        .where(access.standing(now))
         .order_by(RoleGrant.role, Area.name, Team.name, RoleGrant.id)
     )
 

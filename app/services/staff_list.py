@@ -106,8 +106,7 @@ def people(
     if wanted.role is not None or wanted.soon:
         held = sa.select(RoleGrant.staff_id).where(
             RoleGrant.organisation_id == who.organisation_id,
-            RoleGrant.taken_at.is_(None),
-            RoleGrant.ends_at > now,
+            access.standing(now),
         )
         if wanted.role is not None:
             held = held.where(RoleGrant.role == str(wanted.role))
@@ -164,9 +163,7 @@ def _theirs(
     session: Session, who: Who, found: Staff, permission: Permission, now: datetime
 ) -> frozenset[UUID]:
     grants = session.scalars(
-        sa.select(RoleGrant).where(
-            RoleGrant.staff_id == found.id, RoleGrant.taken_at.is_(None), RoleGrant.ends_at > now
-        )
+        sa.select(RoleGrant).where(RoleGrant.staff_id == found.id, access.standing(now))
     ).all()
     renewing = permission is Permission.ROLE_GRANT
     return frozenset(

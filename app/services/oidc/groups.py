@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from app import access
 from app.audit import record as audit
 from app.errors import Conflict
 from app.models.access import RoleGrant
@@ -31,7 +32,7 @@ def bring_up_to_date(
     wanted = mapping.roles_of(session, found.organisation_id, held, competent=competent)
     standing = session.scalars(
         sa.select(RoleGrant)
-        .where(RoleGrant.staff_id == found.id, RoleGrant.taken_at.is_(None), RoleGrant.ends_at > now)
+        .where(RoleGrant.staff_id == found.id, access.standing(now))
         .order_by(RoleGrant.id)
     ).all()
     given = set()

@@ -15,7 +15,7 @@ from app.models.areas import Area
 from app.models.sign_in import GroupRole
 from app.models.teams import Team
 from app.permissions import INVESTIGATE, Role
-from app.services import granting, roles
+from app.services import granting, organisations, roles
 from app.services.oidc import providers
 from app.services.roles import EVERYWHERE, Place
 
@@ -41,7 +41,7 @@ def map_group(
     actor: audit.Actor,
 ) -> None:
     """Members of a group have a role from their next sign-in on. Raises Invalid, Missing or Conflict."""
-    found = providers.organisation_of(session, organisation)
+    found = organisations.standing(session, organisation)
     if not 0 < len(group) <= 200 or not group.isprintable():
         raise Invalid("group", "A group has a name of 1 to 200 characters.")
     if role in INVESTIGATE and not found.competent_authority:
@@ -78,7 +78,7 @@ def unmap_group(
     actor: audit.Actor,
 ) -> None:
     """Members of a group lose the role at their next sign-in, and a day after their last one at the latest."""
-    found = providers.organisation_of(session, organisation)
+    found = organisations.standing(session, organisation)
     row = session.scalar(_same(found.id, group, role, place))
     if row is None:
         raise Missing("This group does not have this role.")
@@ -118,14 +118,6 @@ def roles_of(
     )
     found = dict.fromkeys((Role(role), Place(area, team)) for role, area, team in rows)
     return [(role, place) for role, place in found if competent or role not in INVESTIGATE]
-
-
-def on_area(session: Session, code: str) -> Place:
-    """An area of today, by its code, as where a role is."""
-    found = session.scalar(sa.select(Area.id).where(Area.code == code, Area.valid_to.is_(None)))
-    if found is None:
-        raise Missing("There is no area with this code today.")
-    return Place(area_id=found)
 
 
 def _same(organisation: UUID, group: str, role: Role, place: Place) -> sa.Select[GroupRole]:

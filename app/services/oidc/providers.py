@@ -12,12 +12,14 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from app import access
 from app.audit import record as audit
 from app.errors import Conflict, Invalid, Missing
 from app.models.access import RoleGrant
 from app.models.organisations import Organisation
 from app.models.sign_in import IdentityDomain, IdentityProvider
 from app.models.staff import Staff, WebSession
+from app.services import organisations
 from app.services.oidc import transport
 
 MOST_DOMAINS, MOST_FACTORS = 50, 20
@@ -57,7 +59,7 @@ def put(
 
     ``domains``: of the e-mail addresses that lead there from the sign-in page, and that its people may bring.
     """
-    found = organisation_of(session, organisation)
+    found = organisations.standing(session, organisation)
     if not transport.allowed(issuer, sandbox=sandbox) or "?" in issuer or len(issuer) > 500:
         raise Invalid("issuer", "The issuer is an address that begins with https://, without ? or #.")
     for name, value in (("client_id", client_id), ("groups_claim", groups_claim)):
@@ -100,7 +102,7 @@ def put(
 
 def end(session: Session, organisation: str, *, actor: audit.Actor, now: datetime) -> int:
     """Nobody comes in by an organisation's provider any more, and whoever did is signed out; how many people."""
-    found = organisation_of(session, organisation)
+    found = organisations.standing(session, organisation)
     row = session.get(IdentityProvider, found.id, with_for_update=True)
     if row is None or row.ended_at is not None:
         raise Missing("The organisation has no identity provider.")
@@ -114,8 +116,7 @@ def end(session: Session, organisation: str, *, actor: audit.Actor, now: datetim
         .where(
             RoleGrant.organisation_id == found.id,
             RoleGrant.source == "group",
-            RoleGrant.taken_at.is_(None),
-            RoleGrant.ends_at > now,
+            access.standing(now),
         )
         .values(taken_at=now, taken_by=actor.id or str(actor.kind))
     )
@@ -165,15 +166,6 @@ def domain_of(email: str) -> str:
 def domains(session: Session, organisation: UUID) -> list[str]:
     query = sa.select(IdentityDomain.domain).where(IdentityDomain.organisation_id == organisation)
     return list(session.scalars(query.order_by(IdentityDomain.domain)))
-
-
-def organisation_of(session: Session, slug: str) -> Organisation:
-    found = session.scalar(
-        sa.select(Organisation).where(Organisation.slug == slug, Organisation.ended_at.is_(None))
-    )
-    if found is None:
-        raise Missing("There is no organisation with this short name.")
-    return found
 
 
 def _found(session: Session, which: sa.ColumnElement[bool]) -> Provider:

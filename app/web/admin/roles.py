@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from uuid import UUID
 
-from flask import Blueprint, make_response, redirect, render_template, request, url_for
+from flask import Blueprint, make_response, render_template, request
 from werkzeug.wrappers import Response
 
 from app.db import utc_now
@@ -15,7 +15,7 @@ from app.services import grant_places, roles, staff_list, terms
 from app.services.roles import Granted
 from app.services.staff_list import Person
 from app.web import context, guards, session
-from app.web.admin import staff as people
+from app.web.admin import person as about
 from app.web.admin.fields import Day, Pick
 from app.web.forms import Form
 
@@ -42,10 +42,10 @@ def grant(staff_id: UUID) -> Response:
     with context.transaction() as db:
         who, now = session.who(), utc_now()
         found = staff_list.person(db, who, staff_id, now=now)
-        people.offer_roles(form.role, who)
-        people.offer_places(db, who, form.where)
+        about.offer_roles(form.role, who)
+        about.offer_places(db, who, form.where)
     if not found.may_grant:
-        return people.refused(found.line.name)
+        return about.refused(found.line.name)
     if request.method == "POST" and form.validate():
         assert form.ends_on.data is not None
         try:
@@ -60,13 +60,13 @@ def grant(staff_id: UUID) -> Response:
                     now=utc_now(),
                     ends_at=terms.end_of(form.ends_on.data),
                 )
-            return _back(staff_id, "granted")
+            return about.to(staff_id, "granted")
         except Invalid as error:
-            form.refuse(people.here(error), otherwise="where")
+            form.refuse(about.here(error), otherwise="where")
         except Conflict as error:
             form.refuse(Invalid("role", error.message))
         except Missing:
-            form.refuse(Invalid("where", people.NOT_THERE))
+            form.refuse(Invalid("where", about.NOT_THERE))
     return _page("admin/grant.html", form, found)
 
 
@@ -76,7 +76,7 @@ def renew(staff_id: UUID, grant_id: UUID) -> Response:
     """A new end: later or sooner."""
     found, role = _role(staff_id, grant_id)
     if grant_id not in found.may_renew:
-        return people.refused(found.line.name)
+        return about.refused(found.line.name)
     form = Renew(ends_on=_usual())
     if request.method == "POST" and form.validate():
         assert form.ends_on.data is not None
@@ -84,9 +84,9 @@ def renew(staff_id: UUID, grant_id: UUID) -> Response:
             with context.transaction() as db:
                 ends_at = terms.end_of(form.ends_on.data)
                 roles.renew(db, grant_id, ends_at, by=session.who(), actor=session.actor(), now=utc_now())
-            return _back(staff_id, "renewed")
+            return about.to(staff_id, "renewed")
         except Invalid as error:
-            form.refuse(people.here(error), otherwise="ends_on")
+            form.refuse(about.here(error), otherwise="ends_on")
         except Conflict as error:
             form.refuse(Invalid("ends_on", error.message))
     return _page("admin/renew.html", form, found, role=role)
@@ -97,7 +97,7 @@ def renew(staff_id: UUID, grant_id: UUID) -> Response:
 def take(staff_id: UUID, grant_id: UUID) -> Response:
     """Back, at once."""
     _, role = _role(staff_id, grant_id)
-    return people.confirm(
+    return about.confirm(
         staff_id,
         lambda db, who: roles.take(db, grant_id, by=who, actor=session.actor(), now=utc_now()),
         "taken",
@@ -120,10 +120,6 @@ def _role(staff_id: UUID, grant_id: UUID) -> tuple[Person, Granted]:
 
 def _usual() -> object:
     return terms.today(utc_now() + roles.USUAL_TERM - timedelta(days=1))
-
-
-def _back(staff_id: UUID, done: str) -> Response:
-    return redirect(url_for("people.person", staff_id=staff_id, done=done), 303)
 
 
 def _page(template: str, form: Form, person: Person, **more: object) -> Response:

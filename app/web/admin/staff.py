@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID
 
-from flask import Blueprint, Response, make_response, redirect, render_template, request, url_for
+from flask import Blueprint, Response, make_response, render_template, request, url_for
 from sqlalchemy.orm import Session
 from werkzeug.wrappers import Response as AnyResponse
 
@@ -17,29 +17,14 @@ from app.access import Who
 from app.db import utc_now
 from app.errors import Conflict, Invalid, Missing
 from app.permissions import Permission, Role
-from app.services import areas, grant_places, granting, invitations, roles, staff, staff_list, terms
+from app.services import areas, grant_places, invitations, roles, staff, staff_list, terms
 from app.services.staff_list import Filter
-from app.web import context, errors, guards, session
+from app.web import context, guards, session
+from app.web.admin import person as about
 from app.web.admin.fields import Day, Pick
 from app.web.forms import Form, Line
 
 pages = Blueprint("people", __name__, url_prefix="/staff/people")
-
-STATES = {"here": "Invited or active", "invited": "Invited", "active": "Active", "left": "Left"}
-NOT_THERE = (
-    "You cannot grant this role there. Choose a place, and a team, that lie where you are an administrator."
-)
-# What a page says once after it was changed: by a word in its address, so that nothing needs to be remembered.
-DONE = {
-    "invited": "The invitation is on its way. It works once, for 48 hours.",
-    "granted": "The role is granted.",
-    "renewed": "The role has a new end.",
-    "taken": "The role is taken back.",
-    "moved": "They are in another team now.",
-    "signed-out": "They are signed out everywhere.",
-    "left": "They have left. They are signed out everywhere, and cannot sign in again.",
-}
-NO_TEAM = ("none", "In no team")
 
 
 class Find(Form):
@@ -101,7 +86,7 @@ def find() -> AnyResponse:
         try:
             with context.transaction() as db:
                 found = staff_list.by_email(db, session.who(), form.email.data or "")
-            return _to(found)
+            return about.to(found)
         except Invalid as error:
             form.refuse(error)
         except Missing as error:
@@ -117,9 +102,9 @@ def invite() -> AnyResponse:
     form = Invite(ends_on=usual)
     with context.transaction() as db:
         who = session.who()
-        offer_roles(form.role, who)
-        offer_places(db, who, form.where)
-        offer_teams(db, who, form.team)
+        about.offer_roles(form.role, who)
+        about.offer_places(db, who, form.where)
+        about.offer_teams(db, who, form.team)
     if request.method != "POST" or not form.validate():
         return _page("admin/invite.html", form)
     assert form.ends_on.data is not None
@@ -131,7 +116,7 @@ def invite() -> AnyResponse:
                 organisation=who.organisation_id,
                 email=form.email.data or "",
                 name=form.name.data or "",
-                team=team_id(form.team.data),
+                team=about.team_id(form.team.data),
                 role=Role(form.role.data),
                 place=grant_places.place(db, form.where.data or ""),
                 ends_at=terms.end_of(form.ends_on.data),
@@ -141,13 +126,13 @@ def invite() -> AnyResponse:
                 actor=session.actor(),
                 now=utc_now(),
             )
-        return _to(sent.staff_id, "invited")
+        return about.to(sent.staff_id, "invited")
     except Invalid as error:
-        form.refuse(here(error), otherwise="where")
+        form.refuse(about.here(error), otherwise="where")
     except Conflict as error:
         form.refuse(Invalid("email", error.message))
     except Missing:
-        form.refuse(Invalid("where", NOT_THERE))
+        form.refuse(Invalid("where", about.NOT_THERE))
     return _page("admin/invite.html", form)
 
 
@@ -155,7 +140,7 @@ def invite() -> AnyResponse:
 @guards.staff(Permission.STAFF_READ)
 def person(staff_id: UUID) -> str:
     """One person: their roles, and what was before."""
-    return shown(staff_id)
+    return about.shown(staff_id)
 
 
 @pages.route("/<uuid:staff_id>/invite-again", methods=["GET", "POST"])
@@ -174,7 +159,7 @@ def invite_again(staff_id: UUID) -> AnyResponse:
             now=utc_now(),
         )
 
-    return confirm(
+    return about.confirm(
         staff_id,
         act,
         "invited",
@@ -192,15 +177,15 @@ def team(staff_id: UUID) -> AnyResponse:
     with context.transaction() as db:
         who = session.who()
         found = staff_list.person(db, who, staff_id, now=utc_now())
-        form = Move(team=str(found.team_id) if found.team_id else NO_TEAM[0])
-        offer_teams(db, who, form.team)
+        form = Move(team=str(found.team_id) if found.team_id else about.NO_TEAM[0])
+        about.offer_teams(db, who, form.team)
     if not found.may_move:
-        return refused(found.line.name)
+        return about.refused(found.line.name)
     if request.method == "POST" and form.validate():
         try:
             with context.transaction() as db:
-                staff.move(db, who, staff_id, team_id(form.team.data), actor=session.actor())
-            return _to(staff_id, "moved")
+                staff.move(db, who, staff_id, about.team_id(form.team.data), actor=session.actor())
+            return about.to(staff_id, "moved")
         except Missing:
             form.refuse(Invalid("team", "Choose a team that lies where you are an administrator."))
         except Conflict as error:
@@ -212,7 +197,7 @@ def team(staff_id: UUID) -> AnyResponse:
 @guards.staff(Permission.STAFF_LEAVE)
 def sign_out(staff_id: UUID) -> AnyResponse:
     """Everywhere, as when a phone is lost."""
-    return confirm(
+    return about.confirm(
         staff_id,
         lambda db, who: staff.cut_off(db, who, staff_id, actor=session.actor(), now=utc_now()),
         "signed-out",
@@ -227,7 +212,7 @@ def sign_out(staff_id: UUID) -> AnyResponse:
 @guards.staff(Permission.STAFF_LEAVE)
 def leave(staff_id: UUID) -> AnyResponse:
     """They are no longer staff."""
-    return confirm(
+    return about.confirm(
         staff_id,
         lambda db, who: staff.let_leave(db, who, staff_id, actor=session.actor(), now=utc_now()),
         "left",
@@ -237,90 +222,6 @@ def leave(staff_id: UUID) -> AnyResponse:
         button="Let them leave",
         allowed=lambda one: one.may_let_go,
     )
-
-
-# -- what the pages of roles use as well
-def shown(staff_id: UUID) -> str:
-    """The page of one person, with what was just done."""
-    with context.transaction() as db:
-        found = staff_list.person(db, session.who(), staff_id, now=utc_now())
-    done = DONE.get(request.args.get("done", ""))
-    return render_template("admin/person.html", person=found, states=STATES, done=done)
-
-
-def confirm(
-    staff_id: UUID,
-    act: Callable[[Session, Who], object],
-    done: str,
-    *,
-    title: str,
-    words: str,
-    button: str,
-    allowed: Callable[[staff_list.Person], bool],
-) -> AnyResponse:
-    """A question before something that is not easily undone; a GET of it changes nothing."""
-    with context.transaction() as db:
-        who = session.who()
-        found = staff_list.person(db, who, staff_id, now=utc_now())
-    if not allowed(found):
-        return refused(found.line.name)
-    if request.method == "POST":
-        try:
-            with context.transaction() as db:
-                act(db, who)
-            return _to(staff_id, done)
-        except Conflict as error:
-            return errors.page(409, "That was not done", error.message)
-    page = render_template(
-        "admin/confirm.html",
-        person=found,
-        title=title.format(name=found.line.name),
-        words=words,
-        button_text=button,
-    )
-    return make_response(page)
-
-
-def refused(name: str) -> Response:
-    """Nothing here is a secret of those whom the list shows: so it is said, and why."""
-    words = (
-        f"{name} has roles outside your area or above yours, has left, or is yourself. "
-        "Ask an administrator of the whole organisation."
-    )
-    return errors.page(403, "You cannot do this", words)
-
-
-def offer_roles(field: Pick, who: Who) -> None:
-    """Those that somebody may grant somewhere."""
-    field.offer({"": [(str(role), role.words) for role in granting.grantable(who)]})
-
-
-def offer_places(db: Session, who: Who, field: Pick) -> None:
-    """Where they may grant."""
-    found = grant_places.places(db, who)
-    everywhere = [(grant_places.ALL, "Everywhere")] if found.everywhere else []
-    field.offer({"": everywhere, "On a team": found.teams, "On an area": found.areas})
-
-
-def offer_teams(db: Session, who: Who, field: Pick) -> None:
-    """The teams that they may put people into; and none."""
-    found = grant_places.places(db, who).teams
-    field.offer({"": [NO_TEAM, *((value.removeprefix(grant_places.TEAM), name) for value, name in found)]})
-
-
-def team_id(value: str | None) -> UUID | None:
-    """What was chosen among ``offer_teams``."""
-    return None if value in (None, "", NO_TEAM[0]) else UUID(value)
-
-
-def here(error: Invalid) -> Invalid:
-    """A service's field, as the forms of roles call it."""
-    name = {"ends_at": "ends_on", "area": "where"}.get(error.field, error.field)
-    return Invalid(name, error.message)
-
-
-def _to(staff_id: UUID, done: str | None = None) -> AnyResponse:
-    return redirect(url_for("people.person", staff_id=staff_id, done=done), 303)
 
 
 def _page(template: str, form: Form, **more: object) -> Response:
@@ -345,7 +246,7 @@ def _listed(form: Find, more: Mapping[str, Any]) -> str:
         chosen=chosen,
         roles=[(str(role), role.words) for role in Role],
         boroughs=boroughs,
-        states=STATES,
+        states=about.STATES,
         now=now,
         soon=now + roles.SOON,
         form=form,
@@ -362,7 +263,7 @@ def _filter() -> tuple[Filter, dict[str, str]]:
     wanted = Filter(
         Role(role) if role in set(Role) else None,
         area if area.isascii() and area.isalnum() and len(area) <= 20 else None,
-        state if state in STATES else "here",
+        state if state in about.STATES else "here",
         soon,
     )
     chosen = {"role": str(wanted.role or ""), "area": wanted.area or "", "state": wanted.state}

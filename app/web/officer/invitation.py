@@ -8,8 +8,8 @@ from werkzeug.wrappers import Response
 
 from app.db import utc_now
 from app.errors import Conflict, Invalid
-from app.services import invitations, passwords, second_factor, sessions
-from app.services.invitations import Opened
+from app.services import enrolment, passwords, second_factor, sessions
+from app.services.enrolment import Opened
 from app.web import context, errors, guards, origin, session
 from app.web.forms import Form, Secret
 from app.web.officer import factor
@@ -47,17 +47,17 @@ def challenge(token: str) -> Response:
     """What the browser needs to make a passkey: asked for by a script."""
     if _limited(token):
         return factor.problem("Too many tries. Wait 15 minutes.", 429)
-    return factor.options(lambda db, at: invitations.ask_passkey(db, token, at, now=utc_now()))
+    return factor.options(lambda db, at: enrolment.ask_passkey(db, token, at, now=utc_now()))
 
 
 def _limited(token: str) -> bool:
     with context.transaction() as db:
-        return invitations.limited(db, token, neighbours=origin.neighbours(), now=utc_now())
+        return enrolment.limited(db, token, neighbours=origin.neighbours(), now=utc_now())
 
 
 def _accept(token: str) -> Response:
     with context.transaction() as db:
-        found = invitations.opened(db, token, now=utc_now())
+        found = enrolment.opened(db, token, now=utc_now())
     if request.method != "POST":
         return _choose(token, found) if found.secret is None else _connect(token, found)
     match request.form.get("step"):
@@ -65,7 +65,7 @@ def _accept(token: str) -> Response:
             return _password(token, found)
         case "again":
             with context.transaction() as db:
-                invitations.start_again(db, token, now=utc_now())
+                enrolment.start_again(db, token, now=utc_now())
         case "code" if found.secret is not None:
             return _second(token, found)
     return redirect(url_for("invitation.accept", token=token), 303)
@@ -82,7 +82,7 @@ def _password(token: str, found: Opened) -> Response:
         return _choose(token, found, form)
     kept = passwords.make(form.password.data)
     with context.transaction() as db:
-        invitations.choose(db, token, kept, now=utc_now())
+        enrolment.choose(db, token, kept, now=utc_now())
     return redirect(url_for("invitation.accept", token=token), 303)
 
 
@@ -93,7 +93,7 @@ def _second(token: str, found: Opened) -> Response:
         return _connect(token, found, form)
     who = session.visitor()
     with context.transaction() as db:
-        opened = invitations.finish(
+        opened = enrolment.finish(
             db, token, shown, at=factor.party(), where=origin.whereabouts(), now=utc_now()
         )
         if opened is not None and who is not None:

@@ -104,7 +104,7 @@ def test_what_is_wrong_is_said_in_one_line(run: Run, committed: Database, provid
     group = ("identity", "group", "--organisation", "org-1", "--group")
     for words, said in (
         ((*group, "g", "--role", "officer", "--team", "Nowhere"), "no team"),
-        ((*group, "g", "--role", "officer", "--area", "E09999999"), "no area"),
+        ((*group, "g", "--role", "officer", "--area", "E09999999"), "no such area"),
         ((*group, "g", "--role", "investigator"), "competent authority"),
         ((*group, "g", "--role", "officer", "--remove"), "does not have this role"),
         ((*group, "", "--role", "officer"), "1 to 200 characters"),

@@ -16,7 +16,7 @@ from app.errors import Conflict, Invalid
 from app.models.audit import AuditEntry
 from app.models.sign_in import Ceremony, Passkey
 from app.services import passkeys
-from app.services.passkeys import Kind, Party, Shown
+from app.services.passkeys import Kind, Outcome, Party
 from tests.authenticator import PRESENT, VERIFIED, SecurityKey, b64, unb64
 from tests.factories import ACTOR, Makes
 
@@ -77,7 +77,7 @@ def test_a_passkey_is_made_listed_shown_and_removed(session, bearer):
     options = json.loads(asked(session, bearer))
     assert options["allowCredentials"] == [{"id": b64(one.id), "type": "public-key", "transports": ["usb"]}]
     assert options["userVerification"] == "required"
-    assert shown(session, bearer, one.sign(json.dumps(options))) is Shown.RIGHT
+    assert shown(session, bearer, one.sign(json.dumps(options))) is Outcome.RIGHT
     assert passkeys.listed(session, bearer.id)[0].used_at == NOW
     excluded = json.loads(passkeys.ask_new(session, bearer.id, HERE, bound=MINE, now=NOW))[
         "excludeCredentials"
@@ -93,21 +93,21 @@ def test_an_answer_serves_once_for_one_purpose_one_session_and_five_minutes(sess
     one = key()
     assert made(session, bearer, one)
     answer = one.sign(asked(session, bearer))
-    assert shown(session, bearer, answer, Kind.STEP_UP) is Shown.WRONG, "asked for at sign-in"
-    assert shown(session, bearer, answer) is Shown.RIGHT
-    assert shown(session, bearer, answer) is Shown.WRONG, "used up"
-    assert shown(session, bearer, one.sign(asked(session, bearer)), bound=OTHERS) is Shown.WRONG
+    assert shown(session, bearer, answer, Kind.STEP_UP) is Outcome.WRONG, "asked for at sign-in"
+    assert shown(session, bearer, answer) is Outcome.RIGHT
+    assert shown(session, bearer, answer) is Outcome.WRONG, "used up"
+    assert shown(session, bearer, one.sign(asked(session, bearer)), bound=OTHERS) is Outcome.WRONG
     late = one.sign(asked(session, bearer))
-    assert shown(session, bearer, late, now=NOW + passkeys.LIFETIME) is Shown.WRONG
-    assert shown(session, bearer, late, now=NOW + passkeys.LIFETIME - timedelta(seconds=1)) is Shown.RIGHT
+    assert shown(session, bearer, late, now=NOW + passkeys.LIFETIME) is Outcome.WRONG
+    assert shown(session, bearer, late, now=NOW + passkeys.LIFETIME - timedelta(seconds=1)) is Outcome.RIGHT
 
 
 def test_an_answer_of_another_session_uses_the_challenge_up(session, bearer):
     one = key()
     assert made(session, bearer, one)
     answer = one.sign(asked(session, bearer))
-    assert shown(session, bearer, answer, bound=OTHERS) is Shown.WRONG
-    assert shown(session, bearer, answer) is Shown.WRONG
+    assert shown(session, bearer, answer, bound=OTHERS) is Outcome.WRONG
+    assert shown(session, bearer, answer) is Outcome.WRONG
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ def test_what_was_signed_elsewhere_or_without_its_bearer_is_refused(session, bea
     assert made(session, bearer, one)
     for name, value in wrong.items():
         setattr(one, name, value)
-    assert shown(session, bearer, one.sign(asked(session, bearer))) is Shown.WRONG
+    assert shown(session, bearer, one.sign(asked(session, bearer))) is Outcome.WRONG
 
 
 def test_a_key_of_somebody_else_and_a_forged_signature_are_refused(session, makes, bearer):
@@ -134,26 +134,26 @@ def test_a_key_of_somebody_else_and_a_forged_signature_are_refused(session, make
     other = makes.officer(makes.organisation())
     assert made(session, bearer, mine)
     assert made(session, other, theirs)
-    assert shown(session, bearer, theirs.sign(asked(session, bearer))) is Shown.WRONG
+    assert shown(session, bearer, theirs.sign(asked(session, bearer))) is Outcome.WRONG
     forged = key(id=mine.id)
-    assert shown(session, bearer, forged.sign(asked(session, bearer))) is Shown.WRONG
+    assert shown(session, bearer, forged.sign(asked(session, bearer))) is Outcome.WRONG
     assert not made(session, other, mine), "a credential has one owner"
 
 
 def test_a_count_that_goes_backwards_is_refused_and_on_the_record(session, bearer):
     one = key(count=7)
     assert made(session, bearer, one)
-    assert shown(session, bearer, one.sign(asked(session, bearer))) is Shown.RIGHT
+    assert shown(session, bearer, one.sign(asked(session, bearer))) is Outcome.RIGHT
     one.count = 3
-    assert shown(session, bearer, one.sign(asked(session, bearer))) is Shown.COPIED
+    assert shown(session, bearer, one.sign(asked(session, bearer))) is Outcome.COPIED
     kept = session.scalars(sa.select(Passkey)).one()
     assert kept.sign_count == 8
     entry = session.scalars(sa.select(AuditEntry).order_by(AuditEntry.id.desc()).limit(1)).one()
     assert (entry.event, entry.subject) == ("passkey:refuse", f"passkey:{kept.id}")
     # What nobody signed says nothing of a copy.
-    assert shown(session, bearer, key(id=one.id, count=1).sign(asked(session, bearer))) is Shown.WRONG
+    assert shown(session, bearer, key(id=one.id, count=1).sign(asked(session, bearer))) is Outcome.WRONG
     one.count = 8
-    assert shown(session, bearer, one.sign(asked(session, bearer))) is Shown.RIGHT
+    assert shown(session, bearer, one.sign(asked(session, bearer))) is Outcome.RIGHT
 
 
 def test_a_key_that_never_counts_is_taken(session, bearer):
@@ -161,7 +161,7 @@ def test_a_key_that_never_counts_is_taken(session, bearer):
     assert made(session, bearer, one)
     for _ in range(2):
         one.count = -1
-        assert shown(session, bearer, one.sign(asked(session, bearer))) is Shown.RIGHT
+        assert shown(session, bearer, one.sign(asked(session, bearer))) is Outcome.RIGHT
 
 
 def test_nobody_has_more_than_ten_and_each_has_a_name(session, bearer):
@@ -218,7 +218,7 @@ def test_a_hostile_answer_is_wrong_and_breaks_nothing(hostile_stage, replaced, i
             passkeys.add(session, bearer.id, HERE, text, name="X", bound=MINE, actor=ACTOR, now=NOW)
             session.execute(sa.delete(Passkey).where(Passkey.credential_id != one.id))
         else:
-            assert shown(session, bearer, text) in set(Shown)
+            assert shown(session, bearer, text) in set(Outcome)
 
 
 @pytest.fixture(scope="module")
@@ -240,5 +240,5 @@ def hostile_stage(registry):
 )
 def test_what_is_no_answer_at_all_is_wrong(session, bearer, text):
     assert made(session, bearer, key())
-    assert shown(session, bearer, text) is Shown.WRONG
+    assert shown(session, bearer, text) is Outcome.WRONG
     assert not passkeys.add(session, bearer.id, HERE, text, name="X", bound=MINE, actor=ACTOR, now=NOW)

@@ -18,7 +18,7 @@ from app.models.audit import AuditEntry
 from app.models.organisations import Organisation
 from app.models.service_messages import ServiceMessage
 from app.models.staff import Staff, StaffInvitation, WebSession
-from app.services import factors, invitations, passwords, second_factor, sign_in, staff
+from app.services import enrolment, factors, invitations, passwords, second_factor, sign_in, staff
 from tests.app.web.conftest import PUBLIC_URL, Site
 from tests.factories import ACTOR, Makes
 
@@ -348,8 +348,8 @@ def test_an_invitation_lasts_48_hours_and_a_newer_one_ends_it(site: Site) -> Non
         token = path.rpartition("/")[2]
         assert row.expires_at - row.created_at == timedelta(hours=48)
         with pytest.raises(invitations.Conflict):
-            invitations.opened(session, token, now=row.expires_at)
-        assert invitations.opened(session, token, now=row.expires_at - timedelta(seconds=1)).name == "Kim New"
+            enrolment.opened(session, token, now=row.expires_at)
+        assert enrolment.opened(session, token, now=row.expires_at - timedelta(seconds=1)).name == "Kim New"
     again = invited(site)
     assert site.client.get(path).status_code == 404
     assert site.client.get(again).status_code == 200
