@@ -27,6 +27,7 @@ from app.services import areas  # noqa: E402
 from config.fields import Part  # noqa: E402
 from config.settings import Settings  # noqa: E402
 from tests.factories import Makes  # noqa: E402
+from workers import runtime  # noqa: E402
 
 # Machines are shared and noisy: an example that took long says nothing about the code.
 settings.register_profile("wardlink", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -134,6 +135,23 @@ def committed(cluster: Endpoints, template: str, worker_id: str) -> Iterator[Dat
     made = _copy(cluster, template, f"test_{worker_id}_own")
     yield made
     _drop(cluster, made.name)
+
+
+@pytest.fixture
+def app(committed: Database) -> Iterator[Registry]:
+    """The registry of the site, on the test's own database."""
+    opened = committed.open(Part.APP)
+    yield opened
+    opened.engine.dispose()
+
+
+@pytest.fixture
+def worker(committed: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[Registry]:
+    """The registry that this process's jobs run on."""
+    opened = committed.open(Part.WORKER)
+    monkeypatch.setattr(runtime, "registry", lambda: opened)
+    yield opened
+    opened.engine.dispose()
 
 
 @pytest.fixture(scope="session")

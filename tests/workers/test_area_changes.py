@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
 
-import pytest
 import sqlalchemy as sa
 
 from app.db import utc_now
@@ -14,27 +12,9 @@ from app.registry import Registry
 from app.services import roles
 from app.services.area_changes import making, plans
 from app.services.area_changes.making import Named
-from config.fields import Part
 from tests.app.services.area_changes.town import Town, build
-from tests.conftest import Database
 from tests.factories import ACTOR, Makes
-from workers import area_changes, runtime
-
-
-@pytest.fixture
-def app(committed: Database) -> Iterator[Registry]:
-    opened = committed.open(Part.APP)
-    yield opened
-    opened.engine.dispose()
-
-
-@pytest.fixture
-def worker(committed: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[Registry]:
-    """The registry that this process's jobs run on."""
-    opened = committed.open(Part.WORKER)
-    monkeypatch.setattr(runtime, "registry", lambda: opened)
-    yield opened
-    opened.engine.dispose()
+from workers import area_changes
 
 
 def test_the_worker_applies_what_is_due_once_and_looks_after_who_was_on_the_way(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -21,10 +20,8 @@ from app.models.sign_in import Ceremony, KnownPlace
 from app.models.staff import Staff, StaffInvitation, WebSession
 from app.registry import Registry
 from app.services import consent, retention
-from config.fields import Part
-from tests.conftest import Database
 from tests.factories import Makes
-from workers import housekeeping, runtime
+from workers import housekeeping
 
 MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)
 TABLES = {
@@ -34,22 +31,6 @@ TABLES = {
     "staff_invitations": StaffInvitation, "service_messages": ServiceMessage, "contact_sends": ContactSend,
     "misuse_reports": MisuseReport,
 }  # fmt: skip
-
-
-@pytest.fixture
-def app(committed: Database) -> Iterator[Registry]:
-    opened = committed.open(Part.APP)
-    yield opened
-    opened.engine.dispose()
-
-
-@pytest.fixture
-def worker(committed: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[Registry]:
-    """The registry that this process's jobs run on."""
-    opened = committed.open(Part.WORKER)
-    monkeypatch.setattr(runtime, "registry", lambda: opened)
-    yield opened
-    opened.engine.dispose()
 
 
 class Rows:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
-import pytest
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
@@ -19,17 +18,9 @@ from app.models.staff import Staff
 from app.permissions import Role
 from app.registry import Registry
 from app.services import invitations, roles
-from tests.conftest import Database
 from tests.factories import ACTOR, Makes
 
 Act = Callable[[Session], object]
-
-
-@pytest.fixture
-def app(committed: Database) -> Iterator[Registry]:
-    opened = committed.open()
-    yield opened
-    opened.engine.dispose()
 
 
 def at_once(app: Registry, *acts: Act) -> list[object]:

@@ -324,13 +324,6 @@ def test_the_page_learns_what_is_left_and_what_would_be_too_much(session: Sessio
 
 
 # -- two at once, committed
-@pytest.fixture
-def app(committed: Database) -> Iterator[Registry]:
-    opened = committed.open()
-    yield opened
-    opened.engine.dispose()
-
-
 def test_of_two_sends_at_the_same_moment_only_one_passes(app: Registry, committed: Database) -> None:
     """Both have frozen before either looks; the second waits for the first one's commit, and is refused."""
     with app.sessions.begin() as session:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from uuid import UUID
 
@@ -25,7 +24,6 @@ from app.services import consent, dispatch, people, preferences
 from app.services.erasure import engine
 from app.services.erasure.replay import replay
 from app.services.preferences import Preferences
-from config.fields import Part
 from tests.conftest import Database
 from tests.factories import ACTOR, START, Makes
 from tests.record import Record
@@ -97,20 +95,6 @@ def test_more_than_fit_into_one_transaction_are_refused(session: Session) -> Non
 
 
 # -- beside others
-@pytest.fixture
-def app(committed: Database) -> Iterator[Registry]:
-    opened = committed.open(Part.APP)
-    yield opened
-    opened.engine.dispose()
-
-
-@pytest.fixture
-def worker(committed: Database) -> Iterator[Registry]:
-    opened = committed.open(Part.WORKER)
-    yield opened
-    opened.engine.dispose()
-
-
 def test_what_was_written_while_somebody_was_being_erased_goes_at_the_next_look(
     app: Registry, worker: Registry
 ) -> None:

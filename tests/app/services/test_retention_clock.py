@@ -22,7 +22,7 @@ from config.fields import PROJECT, Part
 from tests import ledger
 from tests.conftest import Database
 from tests.factories import ACTOR, Makes
-from workers import housekeeping, runtime
+from workers import housekeeping
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 DAY, MINUTE = timedelta(days=1), timedelta(minutes=1)
@@ -35,14 +35,6 @@ def session(database: Database, registry: object) -> Iterator[Session]:
     """What the app writes and what the worker removes, in one transaction."""
     with ledger.by_anybody(database) as both:
         yield both
-
-
-@pytest.fixture
-def worker(committed: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[Registry]:
-    opened = committed.open(Part.WORKER)
-    monkeypatch.setattr(runtime, "registry", lambda: opened)
-    yield opened
-    opened.engine.dispose()
 
 
 # -- the table

@@ -12,7 +12,6 @@ from app.errors import Conflict, Invalid
 from app.models.access import RoleGrant
 from app.models.alerts import Alert
 from app.models.area_changes import AreaPlan
-from app.models.audit import AuditEntry
 from app.permissions import Role
 from app.services import areas, roles, teams
 from app.services.area_changes import application, making, plans, previews
@@ -369,16 +368,3 @@ def test_what_cannot_be_is_refused_in_words(town: Town) -> None:
         town.carry_out(plan)
     assert session.get_one(AreaPlan, plan).state == "draft"
     assert session.get_one(AreaPlan, plan).failed
-
-
-def test_every_act_on_a_plan_is_on_the_record_without_names(town: Town) -> None:
-    settled(town)
-    plan = town.apply(making.recode(town.session, town.wards[0].code, "E05000904"))
-    town.reverse(plan)
-    rows = town.session.scalars(
-        sa.select(AuditEntry).where(AuditEntry.subject == f"area-plan:{plan}").order_by(AuditEntry.id)
-    ).all()
-    assert [row.event for row in rows] == [
-        f"area:{verb}" for verb in ("plan", "schedule", "apply", "reverse")
-    ]
-    assert '"moved":5' in str(rows[2].detail) and "Ward" not in str(rows[2].detail)

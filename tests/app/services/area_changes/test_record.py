@@ -10,11 +10,15 @@ from tests.app.services.area_changes.town import build
 from tests.factories import ACTOR, Makes
 
 
-def test_every_step_of_a_plan_is_on_the_record(makes: Makes) -> None:
+def test_every_step_of_a_plan_is_on_the_record_by_counts_and_without_names(makes: Makes) -> None:
     town = build(makes)
+    for quarter in range(3):
+        town.place("postcode", 0, quarter)
     session, code = town.session, town.wards[0].code
-    done = town.apply(making.rename(session, code, "Weavers"))
+    done = town.apply(making.recode(session, code, "E05000904"))
     town.reverse(done)
+    (applied,) = session.scalars(sa.select(AuditEntry.detail).where(AuditEntry.event == "area:apply"))
+    assert '"moved":3' in str(applied) and "Ward" not in str(applied)
     stopped, failed = (town.plan(making.rename(session, code, name)) for name in ("Stopped", "Failed"))
     plans.schedule(session, stopped, actor=ACTOR)
     plans.stop(session, stopped, actor=ACTOR)
