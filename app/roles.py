@@ -1,4 +1,4 @@
-"""The four database roles and their database, made once per cluster; migrations only grant.
+"""The four database roles that sign in, the one that does not, and their database; migrations only grant.
 
 The one place that holds this SQL: the embedded keeper uses it at its first start, and
 ``wardlink db roles`` for servers of your own.
@@ -12,7 +12,7 @@ from enum import StrEnum
 import psycopg
 from psycopg import sql
 
-VERSION = 1  # raise it when the SQL below changes: the embedded keeper then runs it again
+VERSION = 2  # raise it when the SQL below changes: the embedded keeper then runs it again
 
 
 class Role(StrEnum):
@@ -25,6 +25,8 @@ class Role(StrEnum):
 
 
 ROLES = tuple(Role)
+# Owns what opens the register. Nobody signs in as it; the owner of the tables is a member, to give it its functions.
+GATE = "wardlink_gate"
 _LOCK = 7_203_551_901  # two processes that make roles at once would collide in the catalogue
 
 
@@ -49,6 +51,7 @@ def ensure_roles(
         admin.execute("SELECT pg_advisory_lock(%s)", (_LOCK,))
         for role in ROLES:
             _ensure_role(admin, role, passwords[role], createdb=createdb and role is Role.OWNER)
+        _ensure_gate(admin)
         known = admin.execute("SELECT 1 FROM pg_database WHERE datname = %s", (database,)).fetchone()
         if not known:
             _create_database(admin, database)
@@ -100,6 +103,14 @@ def _ensure_role(admin: psycopg.Connection, role: Role, password: str, *, create
         raise PermissionError(
             f"{role.value} has rights that it must not have: make it an ordinary role first"
         )
+
+
+def _ensure_gate(admin: psycopg.Connection) -> None:
+    gate = sql.Identifier(GATE)
+    if not admin.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (GATE,)).fetchone():
+        admin.execute(sql.SQL("CREATE ROLE {}").format(gate))
+    admin.execute(sql.SQL("ALTER ROLE {} NOLOGIN NOCREATEDB NOCREATEROLE").format(gate))
+    admin.execute(sql.SQL("GRANT {} TO {}").format(gate, sql.Identifier(Role.OWNER)))
 
 
 def _create_database(admin: psycopg.Connection, database: str) -> None:

@@ -8,7 +8,7 @@ from psycopg import sql
 
 from app.embedded import client
 from app.embedded.state import Endpoints
-from app.roles import ROLES, Role, create_database, ensure_roles, libpq
+from app.roles import GATE, ROLES, Role, create_database, ensure_roles, libpq
 
 PASSWORDS = {role: f"a password for {role.value}' --" for role in ROLES}
 
@@ -34,7 +34,7 @@ def bare(own: Endpoints) -> Iterator[Endpoints]:
         ]
         for name in names:
             admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
-        for role in (*ROLES, "managed"):
+        for role in (*ROLES, GATE, "managed"):
             admin.execute(sql.SQL("DROP ROLE IF EXISTS {}").format(sql.Identifier(role)))
     yield own
 
@@ -73,6 +73,13 @@ def test_the_roles_and_the_database_are_made_and_to_repeat_it_changes_nothing(
         assert row == (role is Role.OWNER, False, False, False)
     with by(bare, Role.APP) as connection, pytest.raises(psycopg.errors.InsufficientPrivilege):
         connection.execute("SET ROLE wardlink_owner")
+    with by(bare, Role.OWNER) as connection:
+        connection.execute("SET ROLE wardlink_gate")
+        row = connection.execute("SELECT rolcanlogin FROM pg_roles WHERE rolname = current_user").fetchone()
+    assert row == (False,)
+    for role in (Role.APP, Role.WORKER, Role.SEALER):
+        with by(bare, role) as connection, pytest.raises(psycopg.errors.InsufficientPrivilege):
+            connection.execute("SET ROLE wardlink_gate")
 
 
 def test_nobody_else_may_connect(bare: Endpoints) -> None:
