@@ -171,5 +171,6 @@ stop: ## stop the embedded servers of the demo and of the tests
 
 .PHONY: clean
 clean: stop ## remove what was installed and made, the demo's and the tests' data too
+	@if [ -L .local-test ]; then rm -rf "$$(readlink .local-test)"; fi
 	@rm -rf "$(VENV)" .install.lock .local .local-test .local-bench .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	@find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +

@@ -13,10 +13,13 @@ from hypothesis import HealthCheck, settings
 from psycopg import sql
 from sqlalchemy.orm import Session
 
+from tests.memory import place
+
 PROJECT = Path(__file__).resolve().parent.parent
 # Before anything reads the settings: tests never touch the demo's services.
 os.environ.setdefault("LOCAL_DIR", str(PROJECT / ".local-test"))
 os.environ["WARDLINK_ENV"] = "test"
+place(Path(os.environ["LOCAL_DIR"]))
 
 from app import migrate, roles  # noqa: E402
 from app.audit import record as audit  # noqa: E402
