@@ -301,7 +301,9 @@ class CameraRequest(Base):
     look_for: Mapped[str] = mapped_column("look_for_enc", EncryptedText("camera_requests.look_for"))
     window_from: Mapped[datetime]
     window_to: Mapped[datetime]
-    cells: Mapped[list[int] | None] = mapped_column(ARRAY(sa.Integer))  # the chosen ones; none: all that matched
+    cells: Mapped[list[int] | None] = mapped_column(
+        ARRAY(sa.Integer)
+    )  # the chosen ones; none: all that matched
     dispatch_id: Mapped[UUID | None]
     state: Mapped[str] = mapped_column(server_default="asking")
     asked_band: Mapped[str]
@@ -323,10 +325,9 @@ class RequestRecipient(Base):
 
     __tablename__ = "request_recipients"
 
-    request_id: Mapped[UUID] = mapped_column(sa.ForeignKey("camera_requests.id"), primary_key=True)
-    owner_id: Mapped[UUID] = mapped_column(
-        sa.ForeignKey("camera_owners.id", ondelete="CASCADE"), primary_key=True, index=True
-    )
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    request_id: Mapped[UUID] = mapped_column(sa.ForeignKey("camera_requests.id"))
+    owner_id: Mapped[UUID] = mapped_column(sa.ForeignKey("camera_owners.id", ondelete="CASCADE"), index=True)
     camera_ids: Mapped[list[UUID]] = mapped_column(ARRAY(sa.Uuid))
     asked_at: Mapped[datetime]
     overwritten_at: Mapped[datetime | None] = mapped_column(index=True)  # when the first of the footage goes
@@ -336,6 +337,7 @@ class RequestRecipient(Base):
     answered_at: Mapped[datetime | None]
 
     __table_args__ = (
+        sa.UniqueConstraint("request_id", "owner_id"),
         sa.CheckConstraint(_among("answer", ANSWERS), name="answer"),
         sa.CheckConstraint("(answer IS NULL) = (answered_at IS NULL)", name="answered"),
     )

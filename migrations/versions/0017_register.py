@@ -422,6 +422,7 @@ def upgrade() -> None:
     op.create_index(op.f("ix_disclosures_organisation_id"), "disclosures", ["organisation_id"], unique=False)
     op.create_table(
         "request_recipients",
+        sa.Column("id", sa.Uuid(), nullable=False),
         sa.Column("request_id", sa.Uuid(), nullable=False),
         sa.Column("owner_id", sa.Uuid(), nullable=False),
         sa.Column("camera_ids", postgresql.ARRAY(sa.Uuid()), nullable=False),
@@ -449,7 +450,8 @@ def upgrade() -> None:
             ["camera_requests.id"],
             name=op.f("fk_request_recipients_request_id_camera_requests"),
         ),
-        sa.PrimaryKeyConstraint("request_id", "owner_id", name=op.f("pk_request_recipients")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_request_recipients")),
+        sa.UniqueConstraint("request_id", "owner_id", name=op.f("uq_request_recipients_request_id_owner_id")),
     )
     op.create_index(
         op.f("ix_request_recipients_overwritten_at"), "request_recipients", ["overwritten_at"], unique=False
