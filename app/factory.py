@@ -15,6 +15,7 @@ from app.web.hooks import desk, identity, sendgrid, twilio
 from app.web.officer import (
     account,
     compose,
+    door,
     inbox,
     invitation,
     misuse,
@@ -25,7 +26,7 @@ from app.web.officer import (
     step_up,
 )
 from app.web.public import about, alerts, area, security, ward
-from app.web.resident import leave, manage, reply, subscribe
+from app.web.resident import cameras, keep, leave, manage, my_camera, my_cameras, reply, subscribe
 from config.fields import Part
 
 LARGEST_REQUEST = 64 * 1024  # bytes; the webhooks allow themselves more
@@ -34,6 +35,7 @@ PARTS = (
     *(health.pages, metrics.pages, twilio.hooks, sendgrid.hooks),
     *(ward.pages, area.pages, alerts.pages, about.pages, security.pages),
     *(subscribe.pages, manage.pages, leave.pages, reply.pages),
+    *(cameras.pages, my_cameras.pages, my_camera.pages, keep.pages, door.pages),
     *(oidc.pages, identity.hooks),
     *(sign_in.pages, invitation.pages, step_up.pages, account.pages, passkeys.pages),
     *(compose.pages, progress.pages, inbox.pages, misuse.pages),

@@ -67,6 +67,7 @@ class Permission(StrEnum):
     DISPATCH_HOLD = "dispatch:hold"
     REPLY_READ = "reply:read"
     REPLY_ANSWER = "reply:answer"
+    CAMERA_ADD = "camera:add"
     STAFF_READ = "staff:read"
     STAFF_INVITE = "staff:invite"
     STAFF_LEAVE = "staff:leave"
@@ -120,6 +121,7 @@ TABLE: dict[Permission, Rule] = {
     ),
     Permission.REPLY_READ: Rule("read what residents replied", Scope.TEAM, _WRITERS),
     Permission.REPLY_ANSWER: Rule("answer, close and reopen replies", Scope.TEAM, _WRITERS),
+    Permission.CAMERA_ADD: Rule("add a camera at its owner's door", Scope.AREA, _WRITERS | {Role.STEWARD}),
     Permission.STAFF_READ: Rule("list staff and their roles", Scope.ORGANISATION, _ADMINISTRATORS | _AUDITOR),
     Permission.STAFF_INVITE: Rule("invite somebody to become staff", Scope.AREA, _ADMINISTRATORS, True),
     Permission.STAFF_LEAVE: Rule("let somebody leave, and sign them out", Scope.AREA, _ADMINISTRATORS, True),

@@ -398,6 +398,24 @@ _CLOCK = [
     """,
 ]
 
+# Whichever way consent to the register ends (leaving, "it was not me", the end of an organisation), the owner is out of
+# every search in the same moment.
+_WITHDRAWN = f"""
+    CREATE FUNCTION register._withdrawn() RETURNS trigger LANGUAGE plpgsql {_DEFINER} AS $$
+    BEGIN
+        DELETE FROM public.camera_owners o
+        WHERE o.contact_id = OLD.contact_id AND o.controller_id = OLD.controller_id;
+        UPDATE public.camera_owners o SET other_contact_id = NULL
+        WHERE o.other_contact_id = OLD.contact_id AND o.controller_id = OLD.controller_id;
+        RETURN NULL;
+    END $$
+"""
+_TRIGGER = """
+    CREATE TRIGGER consents_register AFTER UPDATE OF withdrawn_at ON consents FOR EACH ROW
+    WHEN (OLD.purpose = 'register' AND OLD.withdrawn_at IS NULL AND NEW.withdrawn_at IS NOT NULL)
+    EXECUTE FUNCTION register._withdrawn()
+"""
+
 _CAMERA = "jsonb, bytea"
 # Function and the types of its arguments: who may call it.
 OPEN = {
@@ -419,7 +437,9 @@ OPEN = {
     "wake_owners(timestamptz, integer)": (WORKER,),
     "oldest_owner()": (WORKER,),
 }
-_HIDDEN = ("_settle(uuid)", "_facts(uuid, jsonb, bytea, uuid)", "_owned(text, uuid)", "_owner_of(text, uuid)")
+_HIDDEN = (
+    "_settle(uuid)", "_facts(uuid, jsonb, bytea, uuid)", "_owned(text, uuid)", "_owner_of(text, uuid)", "_withdrawn()",
+)  # fmt: skip
 
 
 def make() -> list[str]:
@@ -427,19 +447,21 @@ def make() -> list[str]:
     return [
         *(f"GRANT {rights} ON {table} TO {GATE}" for table, rights in _GATE_RIGHTS.items()),
         f"SET LOCAL ROLE {GATE}",
-        *(*_FUNCTIONS, *_DRAFTS, *_ACTS, *_READING, *_CLOCK),
+        *(*_FUNCTIONS, *_DRAFTS, *_ACTS, *_READING, *_CLOCK, _WITHDRAWN),
         *(f"REVOKE ALL ON FUNCTION register.{function} FROM PUBLIC" for function in (*_HIDDEN, *OPEN)),
         *(
             f"GRANT EXECUTE ON FUNCTION register.{function} TO {', '.join(roles)}"
             for function, roles in OPEN.items()
         ),
         "RESET ROLE",
+        _TRIGGER,
     ]
 
 
 def drop() -> list[str]:
     """The way back."""
     return [
+        "DROP TRIGGER consents_register ON consents",
         f"SET LOCAL ROLE {GATE}",
         *(f"DROP FUNCTION register.{function}" for function in (*OPEN, *reversed(_HIDDEN))),
         "RESET ROLE",

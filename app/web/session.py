@@ -23,6 +23,11 @@ def cookie_name() -> str:
     return _SECURE if secure() else _PLAIN
 
 
+def token() -> str:
+    """The token of the visitor's cookie: proof of who acts, for what the database itself judges."""
+    return request.cookies.get(cookie_name(), "")
+
+
 def secure() -> bool:
     return context.settings().public_url.startswith("https://")
 

@@ -1,6 +1,6 @@
 """Owners of cameras: what is typed in before an address is proved, and the functions that owners act by.
 
-Revision: 0020, after 0017
+Revision: 0020, after 0019
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from sqlalchemy.dialects import postgresql
 from migrations import register_owners_sql
 
 revision = "0020"
-down_revision = "0017"
+down_revision = "0019"
 branch_labels = None
 depends_on = None
 
