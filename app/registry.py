@@ -30,6 +30,7 @@ from app.models import (  # noqa: F401
     people,
     receipts,
     reconcile,
+    register_cells,
     replies,
     retention,
     routes,
