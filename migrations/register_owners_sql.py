@@ -14,6 +14,7 @@ PRIVATE = ("camera_drafts",)
 
 _GATE_RIGHTS = {
     "camera_drafts": "SELECT, INSERT, DELETE",
+    "register_cells": "SELECT",
     "signups": "SELECT (id, digest, controller_id, purpose, postcode)",
     "confirmations": "SELECT (signup_id, contact_id, used_at)",
     "consents": "SELECT (contact_id, controller_id, purpose, withdrawn_at)",
@@ -42,9 +43,7 @@ _FACTS = f"""
         IF centre IS NULL OR NOT coalesce((spot <-> centre) <= {FARTHEST}, false) THEN
             RAISE EXCEPTION 'a camera stands near the centre of its postcode' USING ERRCODE = 'WR003';
         END IF;
-        SELECT c.id INTO cell FROM public.register_cells c
-        WHERE c.outline @> spot AND c.west <= spot[0] AND spot[0] < c.east AND c.south <= spot[1] AND spot[1] < c.north
-        ORDER BY c.id DESC LIMIT 1;
+        cell := register.cell_at(spot);
         IF cell IS NULL THEN
             RAISE EXCEPTION 'no cell holds this spot' USING ERRCODE = 'WR008';
         END IF;

@@ -109,8 +109,8 @@ def _write(
             "Do you still have your camera?",
             [
                 f"A year ago you put a camera on the register of {name}, or told us that you still had it.",
-                f"Please tell us by {day} whether you still have it. If we do not hear from you, we delete what the "
-                "register holds about you and your cameras.",
+                f"Please tell us by {day} whether you still have it.",
+                "If we do not hear from you, we delete what the register holds about you and your cameras.",
             ],
             button=("Answer", link),
             controller_name=name,

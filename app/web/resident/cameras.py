@@ -50,11 +50,10 @@ class Choice:
     def name(self) -> str:
         return dict(self.organisations)[self.organisation]
 
-    @property
-    def query(self) -> dict[str, str]:
-        """For the addresses of the pages that follow."""
-        found = {"kind": self.kind, "postcode": self.spot.postcode}
-        return found | ({"organisation": str(self.organisation)} if len(self.organisations) > 1 else {})
+    def address(self, endpoint: str) -> str:
+        """Of a page that follows."""
+        several = str(self.organisation) if len(self.organisations) > 1 else None
+        return url_for(endpoint, kind=self.kind, postcode=self.spot.postcode, organisation=several)
 
 
 @pages.get("/cameras")
@@ -154,7 +153,7 @@ def _camera_page(chosen: Choice, form: CameraForm) -> Response:
         heading="Tell us about the camera",
         caption=f"The register of {chosen.name}",
         back=url_for("cameras.new", kind=chosen.kind, postcode=chosen.spot.postcode),
-        action=url_for("cameras.camera", **chosen.query),
+        action=chosen.address("cameras.camera"),
         organisations=chosen.organisations,
         organisation=chosen.organisation,
         send="Continue",
@@ -235,7 +234,7 @@ def _contact_page(chosen: Choice, about: CameraForm, form: ContactForm, *, first
         carried=carried(about),
         agreement=text,
         organisation=chosen.name,
-        action=url_for("cameras.contact", **chosen.query),
+        action=chosen.address("cameras.contact"),
         problems=problems,
     )
 
