@@ -415,6 +415,39 @@ _TRIGGER = """
     EXECUTE FUNCTION register._withdrawn()
 """
 
+# An address that was given for the register alone goes with it. It runs as the owner of the tables, for a worker may not
+# erase; and takes nobody who ever agreed to anything else, wrote to us, or is somebody's by name.
+_FORGET = """
+    CREATE FUNCTION forget_addresses(ids bigint[], pseudonyms bytea[], a_now timestamptz) RETURNS SETOF bigint
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    DECLARE
+        gone bigint[] := ARRAY(
+            SELECT c.id FROM public.contact_points c
+            WHERE c.id = ANY(ids)
+              AND EXISTS (SELECT FROM public.consents k WHERE k.contact_id = c.id AND k.purpose = 'register')
+              AND NOT EXISTS (
+                SELECT FROM public.consents k
+                WHERE k.contact_id = c.id AND (k.purpose <> 'register' OR k.withdrawn_at IS NULL))
+              AND NOT EXISTS (SELECT FROM public.subscriptions s WHERE s.contact_id = c.id)
+              AND NOT EXISTS (SELECT FROM public.replies r WHERE r.contact_id = c.id)
+              AND NOT EXISTS (SELECT FROM public.person_contact_points p WHERE p.contact_id = c.id)
+              AND NOT EXISTS (SELECT FROM public.camera_owners o WHERE c.id IN (o.contact_id, o.other_contact_id))
+            ORDER BY c.id FOR UPDATE);
+    BEGIN
+        INSERT INTO public.erasures (contact_id, at) SELECT g.id, a_now FROM unnest(gone) AS g(id) ORDER BY 1
+        ON CONFLICT DO NOTHING;
+        UPDATE public.consents c SET pseudonym = e.pseudonym, contact_id = NULL
+        FROM unnest(ids, pseudonyms) AS e(id, pseudonym) WHERE c.contact_id = e.id AND e.id = ANY(gone);
+        UPDATE public.deliveries d SET provider_ref = NULL FROM (
+            SELECT f.dispatch_id, f.contact_id FROM public.deliveries f
+            WHERE f.contact_id = ANY(gone) AND f.provider_ref IS NOT NULL
+            ORDER BY f.dispatch_id, f.contact_id FOR UPDATE) named
+        WHERE d.dispatch_id = named.dispatch_id AND d.contact_id = named.contact_id;
+        DELETE FROM public.contact_points c WHERE c.id = ANY(gone);
+        RETURN QUERY SELECT g.id FROM unnest(gone) AS g(id);
+    END $$
+"""
+
 _CAMERA = "jsonb, bytea"
 # Function and the types of its arguments: who may call it.
 OPEN = {
@@ -454,12 +487,16 @@ def make() -> list[str]:
         ),
         "RESET ROLE",
         _TRIGGER,
+        _FORGET,
+        "REVOKE ALL ON FUNCTION forget_addresses(bigint[], bytea[], timestamptz) FROM PUBLIC",
+        f"GRANT EXECUTE ON FUNCTION forget_addresses(bigint[], bytea[], timestamptz) TO {APP}, {WORKER}",
     ]
 
 
 def drop() -> list[str]:
     """The way back."""
     return [
+        "DROP FUNCTION forget_addresses(bigint[], bytea[], timestamptz)",
         "DROP TRIGGER consents_register ON consents",
         f"SET LOCAL ROLE {GATE}",
         *(f"DROP FUNCTION register.{function}" for function in (*OPEN, *reversed(_HIDDEN))),

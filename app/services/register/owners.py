@@ -13,6 +13,7 @@ from app import crypto
 from app.audit import record as audit
 from app.errors import Invalid, Missing
 from app.services import consent, processing, sessions
+from app.services.erasure import engine
 from app.services.register import calls, cameras
 from app.services.register.cameras import Camera
 from app.services.register.opting import NAME_PURPOSE, Owner
@@ -183,14 +184,18 @@ def renew(session: Session, token: str, id: UUID, *, actor: audit.Actor) -> None
 
 
 def leave(session: Session, token: str, id: UUID, *, actor: audit.Actor, how: str = HOW) -> None:
-    """Delete all that the register holds of an owner; consent is withdrawn. What was disclosed before stays. Missing."""
+    """Delete all that the register holds of an owner; consent is withdrawn. What was disclosed before stays. Missing.
+
+    An address that was given for the register alone is erased with it.
+    """
     done = calls.call(session, "leave_register", token=token, a_owner=id)
     _record(session, "owner:leave", done, audit.S62.ERASURE, actor)
-    for contact in (done["contact"], done["other"]):
-        if contact is not None:
-            consent.withdraw(
-                session, contact, UUID(done["controller"]), purpose=consent.REGISTER, how=how, actor=actor
-            )
+    contacts = [one for one in (done["contact"], done["other"]) if one is not None]
+    for contact in contacts:
+        consent.withdraw(
+            session, contact, UUID(done["controller"]), purpose=consent.REGISTER, how=how, actor=actor
+        )
+    engine.unbound(session, contacts, actor=actor, why="left the register")
 
 
 def answer(

@@ -18,6 +18,7 @@ from app.audit import record as audit
 from app.models.organisations import Organisation
 from app.models.people import ContactPoint
 from app.services import consent, post, processing, terms
+from app.services.erasure import engine
 from app.services.register import calls
 from app.services.retention_runs import note_removed
 from messaging.links import KEEP, Signer
@@ -127,10 +128,12 @@ def lapse(session: Session, *, now: datetime, most: int) -> int:
     """Delete what the register holds of up to ``most`` owners who did not answer; how many."""
     gone = calls.rows(session, "lapse_owners", a_now=now, most=most)
     counts: dict[UUID, int] = {}
+    contacts = []
     for one in gone:
         counts[one.controller_id] = counts.get(one.controller_id, 0) + 1
         for contact in (one.contact_id, one.other_contact_id):
             if contact is not None:
+                contacts.append(contact)
                 consent.withdraw(
                     session, contact, one.controller_id, purpose=consent.REGISTER, how=HOW, actor=audit.SYSTEM
                 )
@@ -142,6 +145,9 @@ def lapse(session: Session, *, now: datetime, most: int) -> int:
             organisation=one.controller_id,
             s62=processing.s62(session, one.controller_id, audit.S62.ERASURE),
         )
+    for start in range(0, len(contacts), engine.MOST):
+        block = contacts[start : start + engine.MOST]
+        engine.unbound(session, block, actor=audit.SYSTEM, why="did not renew", now=now)
     note_removed(session, "camera_owners", counts, now=now)
     return len(gone)
 

@@ -85,7 +85,11 @@ def test_a_year_of_silence_ends_in_erasure_after_two_reminders(reg: Register, wo
         assert reg.rows(f"SELECT count(*) FROM {table}")[0][0] == 0, table
     with reg.registry.sessions() as session:
         kept = session.scalars(sa.select(Consent)).all()
-    assert {(one.purpose, one.withdrawn_how) for one in kept} == {("register", "not renewed")}
+        assert session.scalars(sa.select(ContactPoint)).all() == [], "nobody is held for nothing"
+    assert {(one.purpose, one.withdrawn_how, one.contact_id) for one in kept} == {
+        ("register", "not renewed", None)
+    }
+    assert reg.events("contact:erase") == ["contact:erase"] * 2
     assert reg.events("owner:%") == ["owner:remind", "owner:remind", "owner:lapse"]
     assert lapse(worker, now + 368 * DAY) == 0
 
@@ -195,8 +199,9 @@ def disclosed(reg: Register, owner: UUID) -> None:
 
     words = crypto.keyring().encrypt(f"{NAME}, {MAIL}", "disclosures.facts")
     reg.change(
-        "INSERT INTO camera_requests (id, search_id, investigation_id, organisation_id, staff_id, look_for_enc, window_from, "
-        "window_to, asked_band, opened_at, expires_at) SELECT id, id, investigation_id, organisation_id, staff_id, 'x', "
+        "INSERT INTO camera_requests (id, search_id, investigation_id, organisation_id, staff_id, look_for_enc, "
+        "window_from, window_to, asked_band, opened_at, expires_at) "
+        "SELECT id, id, investigation_id, organisation_id, staff_id, 'x', "
         "window_from, window_to, 'fewer than 3', now(), now() + interval '1 day' FROM register_searches WHERE id = %s",
         search,
     )

@@ -16,6 +16,7 @@ from app.db import Pt, new_id, utc_now
 from app.errors import Conflict, Invalid, Missing
 from app.models.audit import AuditEntry
 from app.models.consent import Consent, Suppression
+from app.models.people import ContactPoint
 from app.registry import Registry
 from app.roles import libpq
 from app.services import consent, people, sessions
@@ -194,9 +195,11 @@ def test_leaving_deletes_everything_but_the_evidence(reg: Register) -> None:
     for table in ("camera_owners", "cameras", "camera_drafts"):
         assert reg.rows(f"SELECT count(*) FROM {table}")[0][0] == 0, table
     assert consents(reg) == [("email", False), ("sms", False)]
-    assert reg.page(token) == owners.NOTHING
     with reg.registry.sessions() as session:
         assert session.scalars(sa.select(Suppression)).all() == [], "alerts are another matter"
+        assert session.scalars(sa.select(ContactPoint)).all() == [], "the addresses were given for it alone"
+        assert {one.pseudonym is None for one in session.scalars(sa.select(Consent))} == {False}
+    assert reg.events("contact:erase") == ["contact:erase"] * 2
     with pytest.raises(Missing), reg.registry.sessions.begin() as session:
         owners.leave(session, token, mine.id, actor=WEB)
 
@@ -410,6 +413,23 @@ def test_a_camera_that_moved_to_another_cell_is_told_of_that_one_alone(
 
 
 # -- addresses
+def test_who_leaves_the_register_and_has_alerts_keeps_the_address(reg: Register) -> None:
+    with reg.registry.sessions.begin() as session:
+        contact = Makes(session).resident(reg.town.police, reg.town.wards[0], address=MAIL).id
+    token = reg.opt_in()
+    with reg.registry.sessions.begin() as session:
+        owners.leave(session, token, reg.page(token).mine[0].id, actor=WEB)
+    assert reg.page(token) == owners.NOTHING
+    with reg.registry.sessions() as session:
+        assert session.get_one(ContactPoint, contact).address == MAIL
+    assert consents(reg, "alerts") == [("email", True)]
+    with psycopg.connect(reg_url(reg)) as as_app:
+        row = as_app.execute(
+            "SELECT count(*) FROM forget_addresses(%s, %s, now())", ([contact], [b"x"])
+        ).fetchone()
+    assert row == (0,), "not even for whoever asks the database"
+
+
 def test_an_owner_by_text_alone(reg: Register) -> None:
     token = reg.opt_in(MOBILE)
     with reg.registry.sessions() as session:
