@@ -143,6 +143,7 @@ _SQUARES = f"""
 # a bow-tie's halves cancel), what spots scattered over the touched squares find to lie inside, and a share of those
 # squares (a thin zigzag encloses nothing and touches many). A route is the smaller of its length times its width (exact
 # when it is straight, too much where it overlaps itself) and what the spots find; and again that share.
+# The share never decides for a route of 35 m and more to either side; a narrower one may count as if it were wider.
 # A shape so long and thin that its share is beyond every cap is not looked at more closely.
 # The spots are a lattice whose rows and columns are shifted by the golden ratio, so that no straight edge follows it.
 _GOLDEN = "0.6180339887498949"
