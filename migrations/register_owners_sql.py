@@ -7,6 +7,7 @@ camera can be matched (``cameras.live``) only under an owner who proved their ad
 from __future__ import annotations
 
 from migrations.ground_sql import APP, WORKER
+from migrations.register_cells_sql import CELL_AT
 from migrations.register_sql import GATE
 
 # What only functions of the gate may touch, besides those of the first migration of the register.
@@ -14,7 +15,6 @@ PRIVATE = ("camera_drafts",)
 
 _GATE_RIGHTS = {
     "camera_drafts": "SELECT, INSERT, DELETE",
-    "register_cells": "SELECT",
     "signups": "SELECT (id, digest, controller_id, purpose, postcode)",
     "confirmations": "SELECT (signup_id, contact_id, used_at)",
     "consents": "SELECT (contact_id, controller_id, purpose, withdrawn_at)",
@@ -470,7 +470,7 @@ OPEN = {
     "oldest_owner()": (WORKER,),
 }
 _HIDDEN = (
-    "_settle(uuid)", "_facts(uuid, jsonb, bytea, uuid)", "_owned(text, uuid)", "_owner_of(text, uuid)", "_withdrawn()",
+    "cell_at(point)", "_settle(uuid)", "_facts(uuid, jsonb, bytea, uuid)", "_owned(text, uuid)", "_owner_of(text, uuid)", "_withdrawn()",
 )  # fmt: skip
 
 
@@ -479,7 +479,7 @@ def make() -> list[str]:
     return [
         *(f"GRANT {rights} ON {table} TO {GATE}" for table, rights in _GATE_RIGHTS.items()),
         f"SET LOCAL ROLE {GATE}",
-        *(*_FUNCTIONS, *_DRAFTS, *_ACTS, *_READING, *_CLOCK, _WITHDRAWN),
+        *(CELL_AT, *_FUNCTIONS, *_DRAFTS, *_ACTS, *_READING, *_CLOCK, _WITHDRAWN),
         *(f"REVOKE ALL ON FUNCTION register.{function} FROM PUBLIC" for function in (*_HIDDEN, *OPEN)),
         *(
             f"GRANT EXECUTE ON FUNCTION register.{function} TO {', '.join(roles)}"

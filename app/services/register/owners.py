@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from app import crypto
 from app.audit import record as audit
 from app.errors import Invalid, Missing
+from app.models.people import ContactPoint
 from app.services import consent, processing, sessions
 from app.services.erasure import engine
 from app.services.register import calls, cameras
@@ -205,6 +206,8 @@ def answer(
 
     The link is proof of the address for this one answer: a session for it lives no longer than this transaction.
     """
+    if session.get(ContactPoint, contact_id) is None:
+        raise Missing("There is no such owner.")
     token = sessions.begin(session, contact_id=contact_id, now=now)
     if still:
         renew(session, token, id, actor=actor)
