@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from app import crypto
@@ -19,6 +20,7 @@ from app.db import new_id
 from app.errors import Invalid
 from app.models.confirmations import Confirmation, Signup
 from app.models.consent import Wording
+from app.models.organisations import Organisation
 from app.services import areas, consent, processing, sessions, team_entries
 from app.services.confirmations import links, signups
 from app.services.confirmations.entering import Entered
@@ -68,8 +70,16 @@ class Owner:
 
 
 def controllers(session: Session, typed: str) -> list[tuple[UUID, str]]:
-    """The organisations whose register a camera at this postcode can be on. Raises PostcodeError."""
-    return team_entries.controllers_of_ward(session, areas.find_ward(session, typed).area_id)
+    """The organisations whose register a camera at this postcode can be on: those that may investigate. PostcodeError."""
+    found = team_entries.controllers_of_ward(session, areas.find_ward(session, typed).area_id)
+    competent = set(
+        session.scalars(
+            sa.select(Organisation.id).where(
+                Organisation.id.in_([id for id, _ in found]), Organisation.competent_authority
+            )
+        )
+    )
+    return [(id, name) for id, name in found if id in competent]
 
 
 def begin(
@@ -91,7 +101,7 @@ def begin(
     Conflict when ``wording`` is no longer current, or TooMany.
     """
     ward = areas.find_ward(session, facts.postcode)
-    name = dict(team_entries.controllers_of_ward(session, ward.area_id)).get(controller)
+    name = dict(controllers(session, ward.postcode)).get(controller)
     if name is None:
         raise Invalid("organisation", "No register of this organisation covers this postcode.")
     asked = Asked(

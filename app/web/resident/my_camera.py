@@ -86,7 +86,7 @@ def _kind_and_spot(one: Mine) -> tuple[str, Spot] | AnyResponse:
     )
 
 
-@pages.route("/cameras/mine/<uuid:camera_id>/change", methods=["GET", "POST"])
+@pages.route("/cameras/camera/<uuid:camera_id>/change", methods=["GET", "POST"])
 @guards.resident
 def change(camera_id: UUID) -> AnyResponse:
     """A camera's facts; the query may name another kind or postcode for it."""
@@ -137,7 +137,7 @@ def _camera_page(
     )
 
 
-@pages.post("/cameras/mine/<uuid:camera_id>/pause")
+@pages.post("/cameras/camera/<uuid:camera_id>/pause")
 @guards.resident
 def pause_camera(camera_id: UUID) -> AnyResponse:
     """One camera out of searches, at once."""
@@ -146,7 +146,7 @@ def pause_camera(camera_id: UUID) -> AnyResponse:
     )
 
 
-@pages.post("/cameras/mine/<uuid:camera_id>/resume")
+@pages.post("/cameras/camera/<uuid:camera_id>/resume")
 @guards.resident
 def resume_camera(camera_id: UUID) -> AnyResponse:
     return act_on(
@@ -154,7 +154,7 @@ def resume_camera(camera_id: UUID) -> AnyResponse:
     )
 
 
-@pages.post("/cameras/mine/<uuid:camera_id>/remove")
+@pages.post("/cameras/camera/<uuid:camera_id>/remove")
 @guards.resident
 def remove(camera_id: UUID) -> AnyResponse:
     return act_on(lambda s: cameras.remove(s, session.token(), camera_id, actor=session.actor()), "removed")
