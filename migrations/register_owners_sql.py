@@ -470,7 +470,8 @@ OPEN = {
     "oldest_owner()": (WORKER,),
 }
 _HIDDEN = (
-    "cell_at(point)", "_settle(uuid)", "_facts(uuid, jsonb, bytea, uuid)", "_owned(text, uuid)", "_owner_of(text, uuid)", "_withdrawn()",
+    "cell_at(point)",
+    "_settle(uuid)", "_facts(uuid, jsonb, bytea, uuid)", "_owned(text, uuid)", "_owner_of(text, uuid)", "_withdrawn()",
 )  # fmt: skip
 
 

@@ -7,7 +7,9 @@ direction, or on a map where scripts run; without any of them it stays in the mi
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import wtforms
 from flask import request
@@ -21,7 +23,9 @@ from geo.postcode import MAX_TYPED_CHARACTERS
 
 __all__ = ["CameraForm", "KindForm", "Picture", "carried", "picture"]
 
+T = TypeVar("T")
 STEP = 10  # metres that a button moves the pin by
+_DIRECTIONS = tuple((wind, words.capitalize()) for wind, words in WINDS.items())
 _NUDGES = {"n": "North", "s": "South", "w": "West", "e": "East"}
 FEATURES = (("night", "It records in the dark"), ("audio", "It records sound"))
 
@@ -44,8 +48,8 @@ class CameraForm(Form):
     east = wtforms.HiddenField()
     north = wtforms.HiddenField()
     away = Line("How far from the middle of the postcode? (metres)", longest=10)
-    towards = Pick("In which direction from there?", [("", "Choose a direction"), *WINDS.items()])
-    facing = Pick("Which way does it look?", [("", "Choose a direction"), *WINDS.items()])
+    towards = Pick("In which direction from there?", [("", "Choose a direction"), *_DIRECTIONS])
+    facing = Pick("Which way does it look?", [("", "Choose a direction"), *_DIRECTIONS])
     bearing = Line(
         "Direction in degrees (optional)",
         longest=10,
@@ -134,36 +138,50 @@ class CameraForm(Form):
         self.away.data, self.towards.data = "", ""
 
     def facts(self) -> Facts | None:
-        """What was typed; None when something is wrong, which then stands beside its field."""
-        if not self.validate():
-            return None
+        """What was typed; None when something is wrong, all of which then stands beside its field."""
+        self.validate()
         if self.away.data:  # typed, and no button pressed
             self._set()
+        all_round = str(self.field.data).strip() == "360"
+        bearing = self._read(lambda: self._bearing(all_round=all_round))
+        field = self._read(lambda: _whole(self.field, "field", "Enter the angle of view as a number."))
+        reach = self._read(
+            lambda: _whole(self.reach, "reach", "Enter how far it sees as a number of metres.")
+        )
+        days = self._read(lambda: _whole(self.days_kept, "days_kept", "Enter a number of days."))
+        height = self._read(
+            lambda: _number(self.height, "height", "Enter the height in metres, such as 2.5.")
+        )
+        if self.problems or bearing is None or field is None or reach is None or days is None:
+            return None
         try:
-            facts = self._facts() if not self.problems else None
+            return Facts(
+                kind=self.kind,
+                postcode=self.spot.postcode,
+                at=self.at,
+                bearing=bearing,
+                field=field,
+                reach=reach,
+                height=height if self.height.data else None,
+                night="night" in self.features.data,
+                audio="audio" in self.features.data,
+                covers=self.covers.data,
+                days_kept=days,
+                label=self.label.data or "",
+            )
         except Invalid as error:
             self.refuse(error, otherwise="away")
             return None
-        return facts
 
-    def _facts(self) -> Facts:
-        field = _whole(self.field, "field", "Enter the angle of view as a number.")
-        return Facts(
-            kind=self.kind,
-            postcode=self.spot.postcode,
-            at=self.at,
-            bearing=self._bearing(all_round=field == 360),
-            field=field,
-            reach=_whole(self.reach, "reach", "Enter how far it sees as a number of metres."),
-            height=_number(self.height, "height", "Enter the height in metres, such as 2.5.")
-            if self.height.data
-            else None,
-            night="night" in self.features.data,
-            audio="audio" in self.features.data,
-            covers=self.covers.data,
-            days_kept=_whole(self.days_kept, "days_kept", "Enter a number of days."),
-            label=self.label.data or "",
-        )
+    def _read(self, read: Callable[[], T]) -> T | None:
+        """A value; None where there is none, with the reason beside its field if nothing is there yet."""
+        try:
+            return read()
+        except Invalid as error:
+            field = self[error.field]
+            if not field.errors and (field.data or error.field == "facing"):
+                self.refuse(error)
+            return None
 
     def _bearing(self, *, all_round: bool) -> int:
         if self.bearing.data:

@@ -88,6 +88,9 @@ def door() -> AnyResponse:
 
 def _owner() -> ContactForm:
     form = ContactForm(owner_kind="home", reach_how="link", reach_when="any")
+    form.name.label.text = "Name of the owner"
+    form.owner_kind.label.text = "Where is the camera?"
+    form.owner_kind.choices = [("home", "The owner's home"), *form.owner_kind.choices[1:]]
     with context.transaction() as s:
         if not signups.can_text(s, browser.who().organisation_id):
             del form.mobile

@@ -272,7 +272,12 @@ def test_the_link_of_a_reminder_is_answered_by_a_button(street: Street, committe
     street.owner()
     worker = committed.open(Part.WORKER)
     with worker.sessions.begin() as session:
-        renewal.remind(session, street.registry.signer, public_url="https://wardlink.example", now=utc_now() + timedelta(days=340))
+        renewal.remind(
+            session,
+            street.registry.signer,
+            public_url="https://wardlink.example",
+            now=utc_now() + timedelta(days=340),
+        )
     worker.engine.dispose()
     (row,) = street.reg.rows("SELECT id, contact_id FROM camera_owners")
     link = street.registry.signer.batch(KEEP, row[0], utc_now() + timedelta(days=9))(row[1])
