@@ -1,0 +1,423 @@
+"""The SQL of requests to owners: functions of the schema `register`, and who may call them.
+
+Nothing here tells the app whom a request goes to. It asks (`ask`), and commits; a worker picks the owners by exact
+geometry (`pick`) and sends. What an owner answers, and what a board or schedule shows, goes through a ticket: the entry
+on the record is committed before anything is read or could be found out (decision 0039).
+
+Names that come in begin with `the_`, so that none can be taken for a column.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from migrations.ground_sql import APP, WORKER
+from migrations.register_sql import GATE
+
+MOST_REQUESTS = 2  # of one investigation to one owner, unless a supervisor lifts that
+LONGEST_DAYS = 14
+MOST_LOOK_FOR = 8_000  # bytes, encrypted
+SEARCH_HOURS = 24
+
+# What the gate may do besides: `migrations/register_sql.py` has the rest.
+GATE_RIGHTS = {
+    "camera_requests": "UPDATE (asked_band, thanked_at)",
+    "contact_points": "SELECT (address_enc)",
+}
+TAKEN_BACK = [f"REVOKE SELECT (address_enc) ON contact_points FROM {GATE}"]
+
+_STAFF = "ARRAY['investigator', 'supervisor']"
+
+# Who holds the role today, wherever: of the organisation that they belong to.
+_SUPERVISES = """
+    EXISTS (SELECT 1 FROM public.role_grants g WHERE g.staff_id = who.staff_id AND g.role = 'supervisor'
+        AND g.taken_at IS NULL AND g.starts_at <= now() AND g.ends_at > now())
+"""
+_MINE = f"""
+    ({_SUPERVISES} OR EXISTS (SELECT 1 FROM public.register_searches m
+        WHERE m.staff_id = who.staff_id AND m.investigation_id = %s))
+"""
+
+_ENTRY = """
+    DECLARE
+        made bigint;
+    BEGIN
+        INSERT INTO public.audit_entries (actor_kind, actor_id, organisation_id, subject, event, s62, why, origin, detail)
+        VALUES (the_kind, the_actor, the_organisation, the_subject, the_event, the_s62, the_why,
+            CASE the_kind WHEN 'system' THEN 'worker:cameras' ELSE 'web' END, the_detail)
+        RETURNING id INTO made;
+        RETURN made;
+    END
+"""
+
+_BAND = """
+    SELECT CASE WHEN the_count < 3 THEN 'fewer than 3' WHEN the_count <= 5 THEN '3 to 5'
+        WHEN the_count <= 10 THEN '6 to 10' WHEN the_count <= 20 THEN '11 to 20'
+        WHEN the_count <= 50 THEN '21 to 50' ELSE 'more than 50' END
+"""
+
+_ASK = f"""
+    DECLARE
+        who record;
+        s public.register_searches;
+        before public.camera_requests;
+    BEGIN
+        SELECT * INTO who FROM register._who(the_token, {_STAFF}, true);
+        SELECT * INTO s FROM public.register_searches r WHERE r.id = the_search AND r.staff_id = who.staff_id
+            AND r.lapsed_at IS NULL AND r.opened_at > now() - interval '{SEARCH_HOURS} hours';
+        IF NOT FOUND THEN
+            RAISE EXCEPTION 'no such search of theirs in the last {SEARCH_HOURS} hours' USING ERRCODE = 'WR007';
+        END IF;
+        SELECT * INTO before FROM public.camera_requests q WHERE q.id = the_id;
+        IF FOUND THEN  -- a double click is one request
+            IF before.staff_id <> who.staff_id OR before.search_id <> the_search THEN
+                RAISE EXCEPTION 'another request has this id' USING ERRCODE = 'WR007';
+            END IF;
+            RETURN the_id;
+        END IF;
+        IF EXISTS (SELECT 1 FROM public.investigations i WHERE i.id = s.investigation_id AND i.closed_at IS NOT NULL) THEN
+            RAISE EXCEPTION 'the investigation is closed' USING ERRCODE = 'WR005';
+        END IF;
+        IF the_cells IS NOT NULL AND (cardinality(the_cells) = 0 OR NOT the_cells <@ s.cells) THEN
+            RAISE EXCEPTION 'cells that the search did not touch' USING ERRCODE = 'WR003';
+        END IF;
+        IF the_look_for IS NULL OR octet_length(the_look_for) NOT BETWEEN 30 AND {MOST_LOOK_FOR} THEN
+            RAISE EXCEPTION 'no words to look for' USING ERRCODE = 'WR003';
+        END IF;
+        IF the_expires IS NULL OR the_expires NOT BETWEEN now() + interval '1 hour' AND now() + interval '{LONGEST_DAYS} days'
+        THEN
+            RAISE EXCEPTION 'a request is open for an hour to {LONGEST_DAYS} days' USING ERRCODE = 'WR006';
+        END IF;
+        IF the_lift IS NOT NULL THEN
+            UPDATE public.register_lifts l SET used_at = now()
+            WHERE l.id = the_lift AND l.staff_id = who.staff_id AND l.investigation_id = s.investigation_id
+                AND l.cap = 'requests' AND l.used_at IS NULL AND l.expires_at > now();
+            IF NOT FOUND THEN
+                RAISE EXCEPTION 'requests' USING ERRCODE = 'WR004';
+            END IF;
+        END IF;
+        PERFORM register._entry('staff', CAST(who.staff_id AS text), who.organisation_id, 'request:' || the_id,
+            'request:open', 'combination', NULL, format('{{"cells":%s,"investigation":"%s","search":"%s"}}',
+                coalesce(CAST(cardinality(the_cells) AS text), 'null'), s.investigation_id, s.id));
+        INSERT INTO public.camera_requests (id, search_id, investigation_id, organisation_id, staff_id, look_for_enc,
+            window_from, window_to, cells, opened_at, expires_at, lift_id)
+        VALUES (the_id, s.id, s.investigation_id, who.organisation_id, who.staff_id, the_look_for, s.window_from,
+            s.window_to, the_cells, now(), the_expires, the_lift);
+        RETURN the_id;
+    END
+"""
+
+# Whose footage of the window is not all gone. The search's own shape, exactly; the box lets the index find them.
+_CAMERAS = """
+    SELECT c.owner_id, array_agg(c.id ORDER BY c.id) AS cameras, min(CASE
+        WHEN q.window_from + make_interval(days => c.days_kept) > now()
+            THEN q.window_from + make_interval(days => c.days_kept)
+        ELSE q.window_to + make_interval(days => c.days_kept) END) AS gone_at
+    FROM public.cameras c
+    WHERE c.live AND (q.cells IS NULL OR c.cell_id = ANY(q.cells))
+        AND q.window_to + make_interval(days => c.days_kept) > now() AND %s
+    GROUP BY c.owner_id
+"""
+_STANDS_THERE = """
+    c.at <@ around AND register.within(s.kind, s.centre, s.radius, s.outline, s.route, c.at)
+"""
+_SEES_THERE = """
+    c.sector && polygon(around)
+    AND CASE WHEN s.outline IS NULL THEN register.sees(c.at, c.bearing, c.field, c.reach, s.centre)
+        ELSE c.sector && s.outline END
+"""
+_TAKE = """
+    INSERT INTO public.request_recipients (id, request_id, owner_id, camera_ids, asked_at, overwritten_at)
+    SELECT gen_random_uuid(), q.id, o.id, seen.cameras, now(), seen.gone_at
+    FROM (%s) seen JOIN public.camera_owners o ON o.id = seen.owner_id
+    JOIN public.contact_points p ON p.id = o.contact_id
+    WHERE o.state = 'active' AND o.controller_id = q.organisation_id AND p.confirmed_at IS NOT NULL
+        AND NOT EXISTS (
+            SELECT 1 FROM public.request_recipients r JOIN public.camera_requests x ON x.id = r.request_id
+            WHERE r.owner_id = o.id AND x.investigation_id = q.investigation_id AND r.answer = 'not-again')
+        AND (q.lift_id IS NOT NULL OR {most} > (
+            SELECT count(*) FROM public.request_recipients r JOIN public.camera_requests x ON x.id = r.request_id
+            WHERE r.owner_id = o.id AND x.investigation_id = q.investigation_id))
+""".format(most=MOST_REQUESTS)
+
+_PICK = f"""
+    DECLARE
+        q public.camera_requests;
+        s public.register_searches;
+        around box;
+        taken bigint;
+    BEGIN
+        SELECT * INTO q FROM public.camera_requests r
+        WHERE r.id = the_request AND r.state = 'asking' AND r.asked_band = '' AND r.expires_at > now() FOR UPDATE;
+        IF NOT FOUND THEN
+            RETURN;
+        END IF;
+        -- Two requests of one investigation are counted one after the other.
+        PERFORM pg_advisory_xact_lock(hashtextextended('register.requests:' || q.investigation_id, 0));
+        SELECT * INTO STRICT s FROM public.register_searches r WHERE r.id = q.search_id;
+        around := register.bounds(s.kind, s.centre, s.radius, s.outline, s.route);
+        IF s.kind = 'view' THEN
+            {_TAKE % (_CAMERAS % _SEES_THERE)};
+        ELSE
+            {_TAKE % (_CAMERAS % _STANDS_THERE)};
+        END IF;
+        GET DIAGNOSTICS taken = ROW_COUNT;
+        UPDATE public.camera_requests r SET asked_band = register._asked_band(taken),
+            dispatch_id = CASE WHEN taken > 0 THEN the_dispatch END
+        WHERE r.id = q.id;
+        RETURN QUERY SELECT o.contact_id, p.channel FROM public.request_recipients r
+            JOIN public.camera_owners o ON o.id = r.owner_id JOIN public.contact_points p ON p.id = o.contact_id
+            WHERE r.request_id = q.id ORDER BY o.contact_id;
+    END
+"""
+
+# Says nothing of whether the contact was asked: that could be found out, and the entry rolled back.
+_OPEN_ANSWER = """
+    DECLARE
+        q public.camera_requests;
+        entry bigint;
+    BEGIN
+        SELECT * INTO q FROM public.camera_requests r WHERE r.dispatch_id = the_dispatch
+            AND r.state = 'asking' AND r.expires_at > now();
+        IF NOT FOUND THEN
+            RAISE EXCEPTION 'no such open request' USING ERRCODE = 'WR007';
+        END IF;
+        entry := register._entry('owner', CAST(the_contact AS text), q.organisation_id, 'request:' || q.id,
+            'request:answer', 'collection', NULL, format('{"investigation":"%s"}', q.investigation_id));
+        RETURN register._ticket('answer', entry, NULL, the_contact, q.id);
+    END
+"""
+_FACTS = """
+    jsonb_build_object('kind', o.kind, 'reach_how', o.reach_how, 'reach_when', o.reach_when, 'cameras', coalesce((
+        SELECT jsonb_agg(jsonb_build_object('kind', c.kind, 'postcode', c.postcode, 'easting', round(c.at[0]),
+            'northing', round(c.at[1]), 'bearing', c.bearing, 'field', c.field, 'reach', c.reach, 'height', c.height,
+            'night', c.night, 'audio', c.audio, 'covers', c.covers, 'days_kept', c.days_kept) ORDER BY c.id)
+        FROM public.cameras c WHERE c.id = ANY(r.camera_ids)), '[]'))
+"""
+_ANSWER = f"""
+    DECLARE
+        request uuid := register._redeem(the_ticket, 'answer', NULL, the_contact);
+        q public.camera_requests;
+        o public.camera_owners;
+        r public.request_recipients;
+        entry bigint;
+    BEGIN
+        SELECT * INTO q FROM public.camera_requests x WHERE x.id = request AND x.state = 'asking' AND x.expires_at > now();
+        IF NOT FOUND THEN
+            RAISE EXCEPTION 'no such open request' USING ERRCODE = 'WR007';
+        END IF;
+        SELECT x.* INTO r FROM public.request_recipients x JOIN public.camera_owners w ON w.id = x.owner_id
+            WHERE x.request_id = request AND w.contact_id = the_contact FOR UPDATE OF x;
+        IF NOT FOUND THEN
+            RETURN false;
+        END IF;
+        UPDATE public.request_recipients x SET answer = the_answer, note_enc = the_note, answered_at = now()
+            WHERE x.id = r.id;
+        IF the_answer IN ('have-it', 'call-me') AND NOT EXISTS (
+            SELECT 1 FROM public.disclosures d WHERE d.request_id = request AND d.owner_id = r.owner_id)
+        THEN
+            SELECT * INTO STRICT o FROM public.camera_owners w WHERE w.id = r.owner_id;
+            entry := register._entry('owner', CAST(the_contact AS text), q.organisation_id, 'request:' || request,
+                'register:disclose', 'disclosure', NULL,
+                format('{{"answer":"%s","investigation":"%s","owner":"%s"}}', the_answer, q.investigation_id, o.id));
+            INSERT INTO public.disclosures (id, request_id, investigation_id, organisation_id, owner_id, answer, channel,
+                name_enc, address_enc, note_enc, facts, entry_id, made_xid, at)
+            SELECT gen_random_uuid(), request, q.investigation_id, q.organisation_id, o.id, the_answer, p.channel,
+                o.name_enc, p.address_enc, the_note, {_FACTS}, entry, pg_current_xact_id(), now()
+            FROM public.contact_points p WHERE p.id = o.contact_id;
+        END IF;
+        RETURN true;
+    END
+"""
+
+
+def _opens(act: str, event: str, s62: str) -> str:
+    return f"""
+    DECLARE
+        who record;
+        entry bigint;
+    BEGIN
+        SELECT * INTO who FROM register._who(the_token, {_STAFF}, true);
+        IF NOT EXISTS (SELECT 1 FROM public.investigations i WHERE i.id = the_investigation
+            AND i.organisation_id = who.organisation_id) OR NOT {_MINE % "the_investigation"}
+        THEN
+            RAISE EXCEPTION 'no such investigation of theirs' USING ERRCODE = 'WR007';
+        END IF;
+        entry := register._entry('staff', CAST(who.staff_id AS text), who.organisation_id,
+            'investigation:' || the_investigation, '{event}', '{s62}', NULL, NULL);
+        RETURN register._ticket('{act}', entry, who.staff_id, NULL, the_investigation);
+    END
+"""
+
+
+# Who has not answered, or answered no, is counted in bands and never shown. A disclosure made in this very transaction
+# is not shown either: it could be rolled back, and its entry with it.
+_PARTS = "part text, id uuid, request_id uuid, answer text, at timestamptz, name_enc bytea, address_enc bytea, " \
+    "channel text, note_enc bytea, facts jsonb"  # fmt: skip
+_NOTHING = "NULL::timestamptz, NULL::bytea, NULL::bytea, NULL::text, NULL::bytea"
+
+
+def _runs(act: str) -> str:
+    return f"""
+    DECLARE
+        who record;
+        case_id uuid;
+        entry bigint;
+    BEGIN
+        SELECT * INTO who FROM register._who(the_token, {_STAFF}, true);
+        case_id := register._redeem(the_ticket, '{act}', who.staff_id, NULL);
+        SELECT t.entry_id INTO STRICT entry FROM public.register_tickets t WHERE t.id = the_ticket;
+        RETURN QUERY SELECT 'entry', the_ticket, NULL::uuid, NULL::text, {_NOTHING}, jsonb_build_object('entry', entry);
+        RETURN QUERY SELECT 'tally', q.id, q.id, NULL::text, {_NOTHING}, (
+                SELECT jsonb_object_agg(a.answer, register._asked_band((
+                    SELECT count(*) FROM public.request_recipients r WHERE r.request_id = q.id
+                        AND coalesce(r.answer, 'none') = a.answer)))
+                FROM unnest(ARRAY['have-not', 'overwritten', 'not-again', 'none']) AS a(answer))
+            FROM public.camera_requests q WHERE q.investigation_id = case_id ORDER BY q.opened_at, q.id LIMIT 200;
+        RETURN QUERY SELECT 'disclosure', d.id, d.request_id, coalesce(r.answer, d.answer), d.at, d.name_enc,
+                d.address_enc, d.channel, coalesce(r.note_enc, d.note_enc), d.facts
+            FROM public.disclosures d LEFT JOIN public.request_recipients r
+                ON r.request_id = d.request_id AND r.owner_id = d.owner_id
+            WHERE d.investigation_id = case_id AND d.made_xid <> pg_current_xact_id()
+                AND (the_after IS NULL OR (d.at, d.id) > (the_after, the_after_id))
+            ORDER BY d.at, d.id LIMIT least(greatest(the_most, 1), 5001);
+    END
+"""
+
+
+_CLOSE = f"""
+    DECLARE
+        who record;
+        q public.camera_requests;
+    BEGIN
+        SELECT * INTO who FROM register._who(the_token, {_STAFF}, false);
+        SELECT * INTO q FROM public.camera_requests r
+            WHERE r.id = the_request AND r.organisation_id = who.organisation_id FOR UPDATE;
+        IF NOT FOUND OR NOT {_MINE % "q.investigation_id"} THEN
+            RAISE EXCEPTION 'no such request of theirs' USING ERRCODE = 'WR007';
+        END IF;
+        IF q.state <> 'asking' THEN
+            RETURN false;
+        END IF;
+        PERFORM register._entry('staff', CAST(who.staff_id AS text), who.organisation_id, 'request:' || q.id,
+            'request:close', 'alteration', the_why, format('{{"investigation":"%s"}}', q.investigation_id));
+        UPDATE public.camera_requests r SET state = 'closed', closed_at = now(), closed_why = the_why,
+            outcome_enc = the_outcome WHERE r.id = q.id;
+        RETURN true;
+    END
+"""
+
+_EXPIRE = """
+    WITH over AS (
+        UPDATE public.camera_requests q SET state = 'expired', closed_at = the_now
+        WHERE q.state = 'asking' AND q.expires_at <= the_now
+        RETURNING q.id, q.organisation_id, q.investigation_id
+    )
+    SELECT count(register._entry('system', NULL, o.organisation_id, 'request:' || o.id, 'request:expire', NULL, NULL,
+        format('{"investigation":"%s"}', o.investigation_id))) FROM over o
+"""
+
+# Once, and to nobody who was asked a moment ago.
+_REMIND = """
+    WITH due AS (
+        SELECT r.id FROM public.request_recipients r
+        WHERE r.overwritten_at > the_now AND r.overwritten_at <= the_now + interval '48 hours'
+            AND r.answer IS NULL AND r.reminded_at IS NULL AND r.asked_at <= the_now - interval '12 hours'
+            AND EXISTS (SELECT 1 FROM public.camera_requests q WHERE q.id = r.request_id AND q.state = 'asking'
+                AND q.expires_at > the_now AND q.dispatch_id IS NOT NULL)
+        ORDER BY r.overwritten_at LIMIT the_most FOR UPDATE OF r SKIP LOCKED
+    )
+    UPDATE public.request_recipients r SET reminded_at = the_now
+    FROM due, public.camera_owners o, public.camera_requests q
+    WHERE r.id = due.id AND o.id = r.owner_id AND o.state = 'active' AND q.id = r.request_id
+    RETURNING q.id, q.dispatch_id, q.organisation_id, o.contact_id
+"""
+
+# Everybody who looked is thanked, once, when there is no more to answer.
+_THANK = """
+    WITH over AS (
+        SELECT q.id FROM public.camera_requests q WHERE q.thanked_at IS NULL AND q.state <> 'asking'
+        ORDER BY q.id LIMIT 20 FOR UPDATE OF q SKIP LOCKED
+    ), thanked AS (
+        UPDATE public.camera_requests q SET thanked_at = the_now FROM over WHERE q.id = over.id
+        RETURNING q.id, q.dispatch_id, q.organisation_id
+    )
+    SELECT t.id, t.dispatch_id, t.organisation_id, o.contact_id
+    FROM thanked t JOIN public.request_recipients r ON r.request_id = t.id
+    JOIN public.camera_owners o ON o.id = r.owner_id
+    WHERE r.answer IN ('have-it', 'have-not', 'overwritten', 'call-me') AND o.state IN ('active', 'paused')
+"""
+
+_TOLD = "TABLE (request_id uuid, dispatch_id uuid, organisation_id uuid, contact_id bigint)"
+_PAGE = "the_ticket uuid, the_token text, the_after timestamptz, the_after_id uuid, the_most integer"
+
+# (name and arguments, what it returns, language and body, who may call it)
+FUNCTIONS: tuple[tuple[str, str, str, str, str], ...] = (
+    (
+        "_entry(the_kind text, the_actor text, the_organisation uuid, the_subject text, the_event text, the_s62 text, "
+        "the_why text, the_detail text)",
+        "bigint", "plpgsql", _ENTRY, "",
+    ),
+    ("_asked_band(the_count bigint)", "text", "sql", _BAND, ""),
+    (
+        "ask(the_token text, the_id uuid, the_search uuid, the_cells integer[], the_look_for bytea, "
+        "the_expires timestamptz, the_lift uuid)",
+        "uuid", "plpgsql", _ASK, APP,
+    ),
+    ("pick(the_request uuid, the_dispatch uuid)", "TABLE (contact_id bigint, channel text)", "plpgsql", _PICK, WORKER),
+    ("open_answer(the_dispatch uuid, the_contact bigint)", "uuid", "plpgsql", _OPEN_ANSWER, APP),
+    (
+        "answer(the_ticket uuid, the_contact bigint, the_answer text, the_note bytea)",
+        "boolean", "plpgsql", _ANSWER, APP,
+    ),
+    (
+        "open_board(the_token text, the_investigation uuid)", "uuid", "plpgsql",
+        _opens("board", "board:read", "consultation"), APP,
+    ),
+    (f"run_board({_PAGE})", f"TABLE ({_PARTS})", "plpgsql", _runs("board"), APP),
+    (
+        "open_schedule(the_token text, the_investigation uuid)", "uuid", "plpgsql",
+        _opens("schedule", "schedule:export", "disclosure"), APP,
+    ),
+    (f"run_schedule({_PAGE})", f"TABLE ({_PARTS})", "plpgsql", _runs("schedule"), APP),
+    (
+        "close(the_token text, the_request uuid, the_why text, the_outcome bytea)",
+        "boolean", "plpgsql", _CLOSE, APP,
+    ),
+    ("expire(the_now timestamptz)", "bigint", "sql", _EXPIRE, WORKER),
+    ("remind(the_now timestamptz, the_most integer)", _TOLD, "sql", _REMIND, WORKER),
+    ("thank(the_now timestamptz)", _TOLD, "sql", _THANK, WORKER),
+)  # fmt: skip
+
+
+def functions() -> Iterator[str]:
+    """Each function made, the gate's own, and nobody's but whose it is given to."""
+    for name, returns, language, body, grantee in FUNCTIONS:
+        conflict = "#variable_conflict use_column\n" if language == "plpgsql" else ""
+        yield (
+            f"CREATE FUNCTION register.{name} RETURNS {returns} LANGUAGE {language} SECURITY DEFINER "
+            f"SET search_path = pg_catalog, public, pg_temp AS $gate${conflict}{body}$gate$"
+        )
+        signature = _signature(name)
+        yield f"ALTER FUNCTION {signature} OWNER TO {GATE}"
+        yield f"REVOKE ALL ON FUNCTION {signature} FROM PUBLIC"
+        if grantee:
+            yield f"GRANT EXECUTE ON FUNCTION {signature} TO {grantee}"
+
+
+def drop() -> Iterator[str]:
+    """The way back."""
+    for name, *_ in reversed(FUNCTIONS):
+        yield f"DROP FUNCTION {_signature(name)}"
+
+
+def grants() -> list[str]:
+    """What the gate may do besides, one GRANT a table."""
+    return [f"GRANT {rights} ON {table} TO {GATE}" for table, rights in GATE_RIGHTS.items()]
+
+
+def _signature(name: str) -> str:
+    """``ask(the_token text, …)`` → ``register.ask(text, …)``."""
+    head, _, arguments = name.rstrip(")").partition("(")
+    kinds = ", ".join(one.strip().split(" ", 1)[1] for one in arguments.split(","))
+    return f"register.{head}({kinds})"
