@@ -217,7 +217,8 @@ class RegisterSearch(Base):
     """A search, and the ticket to its answer. ``cells``: those it touched, by which owners learn of it.
 
     ``number``: of the ticket; ``opened_xid``: the transaction that put it on the record, which must have been
-    committed before the answer is given. Written by functions alone; never changed but for ``lapsed_at``.
+    committed before the answer is given. Written by functions alone; never changed but for how the ticket ended
+    (``settled`` without ``lapsed_at``: it was used).
     """
 
     __tablename__ = "register_searches"
@@ -240,11 +241,14 @@ class RegisterSearch(Base):
     cells: Mapped[list[int]] = mapped_column(ARRAY(sa.Integer))
     lift_id: Mapped[UUID | None] = mapped_column(sa.ForeignKey("register_lifts.id"), index=True)
     number: Mapped[int] = mapped_column(sa.BigInteger, unique=True)
+    saw: Mapped[int] = mapped_column(sa.BigInteger, index=True)  # which ticket was used last in its slot
     opened_xid: Mapped[str] = mapped_column(Xid8)
     opened_at: Mapped[datetime]
     lapsed_at: Mapped[datetime | None]
+    settled: Mapped[bool] = mapped_column(server_default=sa.false())  # used or lapsed, once and for all
 
     __table_args__ = (
+        sa.Index("ix_register_searches_unsettled", "opened_at", postgresql_where=sa.text("NOT settled")),
         sa.CheckConstraint(_among("kind", SHAPES), name="kind"),
         sa.CheckConstraint(_among("purpose", PURPOSES), name="purpose"),
         sa.CheckConstraint("window_to > window_from", name="window"),
@@ -279,11 +283,14 @@ class RegisterTicket(Base):
     contact_id: Mapped[int | None] = mapped_column(sa.BigInteger)
     subject_id: Mapped[UUID | None]
     number: Mapped[int] = mapped_column(sa.BigInteger, unique=True)
+    saw: Mapped[int] = mapped_column(sa.BigInteger, index=True)  # which ticket was used last in its slot
     opened_xid: Mapped[str] = mapped_column(Xid8)
     opened_at: Mapped[datetime] = mapped_column(index=True)
     lapsed_at: Mapped[datetime | None]
+    settled: Mapped[bool] = mapped_column(server_default=sa.false())  # used or lapsed, once and for all
 
     __table_args__ = (
+        sa.Index("ix_register_tickets_unsettled", "opened_at", postgresql_where=sa.text("NOT settled")),
         sa.CheckConstraint(_among("act", ACTS), name="act"),
         sa.CheckConstraint("(staff_id IS NULL) <> (contact_id IS NULL)", name="who"),
     )
