@@ -124,7 +124,7 @@ _RECORD = """
 """
 
 # The number of a new ticket, and what was used last in its slot.
-_NUMBER = f"""
+_NUMBER = """
     BEGIN
         number := nextval('register.numbers');
         saw := register._last(number);
@@ -292,4 +292,3 @@ def drop() -> list[str]:
         "DROP SEQUENCE register.numbers",
         *(f"DROP SEQUENCE register.used_{slot}" for slot in range(SLOTS)),
     ]
-

@@ -9,8 +9,7 @@ Names that come in begin with `the_`, so that none can be taken for a column.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
+from migrations import register_gate_sql
 from migrations.ground_sql import APP, WORKER
 from migrations.register_sql import GATE
 
@@ -30,7 +29,8 @@ _STAFF = "ARRAY['investigator', 'supervisor']"
 
 # Who holds the role today, wherever: of the organisation that they belong to.
 _SUPERVISES = """
-    EXISTS (SELECT 1 FROM public.role_grants g WHERE g.staff_id = who.staff_id AND g.role = 'supervisor'
+    EXISTS (SELECT 1 FROM public.role_grants g WHERE g.staff_id = who.staff_id
+        AND g.organisation_id = who.organisation_id AND g.role = 'supervisor'
         AND g.taken_at IS NULL AND g.starts_at <= now() AND g.ends_at > now())
 """
 _MINE = f"""
@@ -38,22 +38,10 @@ _MINE = f"""
         WHERE m.staff_id = who.staff_id AND m.investigation_id = %s))
 """
 
-_ENTRY = """
-    DECLARE
-        made bigint;
-    BEGIN
-        INSERT INTO public.audit_entries (actor_kind, actor_id, organisation_id, subject, event, s62, why, origin, detail)
-        VALUES (the_kind, the_actor, the_organisation, the_subject, the_event, the_s62, the_why,
-            CASE the_kind WHEN 'system' THEN 'worker:cameras' ELSE 'web' END, the_detail)
-        RETURNING id INTO made;
-        RETURN made;
-    END
-"""
-
 _BAND = """
-    SELECT CASE WHEN the_count < 3 THEN 'fewer than 3' WHEN the_count <= 5 THEN '3 to 5'
+    BEGIN RETURN CASE WHEN the_count < 3 THEN 'fewer than 3' WHEN the_count <= 5 THEN '3 to 5'
         WHEN the_count <= 10 THEN '6 to 10' WHEN the_count <= 20 THEN '11 to 20'
-        WHEN the_count <= 50 THEN '21 to 50' ELSE 'more than 50' END
+        WHEN the_count <= 50 THEN '21 to 50' ELSE 'more than 50' END; END
 """
 
 _ASK = f"""
@@ -66,38 +54,38 @@ _ASK = f"""
         SELECT * INTO s FROM public.register_searches r WHERE r.id = the_search AND r.staff_id = who.staff_id
             AND r.lapsed_at IS NULL AND r.opened_at > now() - interval '{SEARCH_HOURS} hours';
         IF NOT FOUND THEN
-            RAISE EXCEPTION 'no such search of theirs in the last {SEARCH_HOURS} hours' USING ERRCODE = 'WR007';
+            RAISE EXCEPTION 'no such search of theirs in the last {SEARCH_HOURS} hours' USING ERRCODE = 'WR007', DETAIL = 'search';
         END IF;
         SELECT * INTO before FROM public.camera_requests q WHERE q.id = the_id;
         IF FOUND THEN  -- a double click is one request
             IF before.staff_id <> who.staff_id OR before.search_id <> the_search THEN
-                RAISE EXCEPTION 'another request has this id' USING ERRCODE = 'WR007';
+                RAISE EXCEPTION 'another request has this id' USING ERRCODE = 'WR007', DETAIL = 'search';
             END IF;
             RETURN the_id;
         END IF;
         IF EXISTS (SELECT 1 FROM public.investigations i WHERE i.id = s.investigation_id AND i.closed_at IS NOT NULL) THEN
-            RAISE EXCEPTION 'the investigation is closed' USING ERRCODE = 'WR005';
+            RAISE EXCEPTION 'the investigation is closed' USING ERRCODE = 'WR005', DETAIL = 'closed';
         END IF;
         IF the_cells IS NOT NULL AND (cardinality(the_cells) = 0 OR NOT the_cells <@ s.cells) THEN
-            RAISE EXCEPTION 'cells that the search did not touch' USING ERRCODE = 'WR003';
+            RAISE EXCEPTION 'cells that the search did not touch' USING ERRCODE = 'WR003', DETAIL = 'cells';
         END IF;
         IF the_look_for IS NULL OR octet_length(the_look_for) NOT BETWEEN 30 AND {MOST_LOOK_FOR} THEN
-            RAISE EXCEPTION 'no words to look for' USING ERRCODE = 'WR003';
+            RAISE EXCEPTION 'no words to look for' USING ERRCODE = 'WR003', DETAIL = 'look_for';
         END IF;
         IF the_expires IS NULL OR the_expires NOT BETWEEN now() + interval '1 hour' AND now() + interval '{LONGEST_DAYS} days'
         THEN
-            RAISE EXCEPTION 'a request is open for an hour to {LONGEST_DAYS} days' USING ERRCODE = 'WR006';
+            RAISE EXCEPTION 'a request is open for an hour to {LONGEST_DAYS} days' USING ERRCODE = 'WR006', DETAIL = 'expires';
         END IF;
         IF the_lift IS NOT NULL THEN
             UPDATE public.register_lifts l SET used_at = now()
             WHERE l.id = the_lift AND l.staff_id = who.staff_id AND l.investigation_id = s.investigation_id
                 AND l.cap = 'requests' AND l.used_at IS NULL AND l.expires_at > now();
             IF NOT FOUND THEN
-                RAISE EXCEPTION 'requests' USING ERRCODE = 'WR004';
+                RAISE EXCEPTION 'no such leave' USING ERRCODE = 'WR004', DETAIL = 'lift';
             END IF;
         END IF;
-        PERFORM register._entry('staff', CAST(who.staff_id AS text), who.organisation_id, 'request:' || the_id,
-            'request:open', 'combination', NULL, format('{{"cells":%s,"investigation":"%s","search":"%s"}}',
+        PERFORM register._record('request:open', 'request:' || the_id, 'staff', CAST(who.staff_id AS text),
+            who.organisation_id, NULL, 'combination', NULL, 'web', format('{{"cells":%s,"investigation":"%s","search":"%s"}}',
                 coalesce(CAST(cardinality(the_cells) AS text), 'null'), s.investigation_id, s.id));
         INSERT INTO public.camera_requests (id, search_id, investigation_id, organisation_id, staff_id, look_for_enc,
             window_from, window_to, cells, opened_at, expires_at, lift_id)
@@ -126,7 +114,7 @@ _SEES_THERE = """
     AND CASE WHEN s.outline IS NULL THEN register.sees(c.at, c.bearing, c.field, c.reach, s.centre)
         ELSE c.sector && s.outline END
 """
-_TAKE = """
+_TAKE = f"""
     INSERT INTO public.request_recipients (id, request_id, owner_id, camera_ids, asked_at, overwritten_at)
     SELECT gen_random_uuid(), q.id, o.id, seen.cameras, now(), seen.gone_at
     FROM (%s) seen JOIN public.camera_owners o ON o.id = seen.owner_id
@@ -135,10 +123,10 @@ _TAKE = """
         AND NOT EXISTS (
             SELECT 1 FROM public.request_recipients r JOIN public.camera_requests x ON x.id = r.request_id
             WHERE r.owner_id = o.id AND x.investigation_id = q.investigation_id AND r.answer = 'not-again')
-        AND (q.lift_id IS NOT NULL OR {most} > (
+        AND (q.lift_id IS NOT NULL OR {MOST_REQUESTS} > (
             SELECT count(*) FROM public.request_recipients r JOIN public.camera_requests x ON x.id = r.request_id
             WHERE r.owner_id = o.id AND x.investigation_id = q.investigation_id))
-""".format(most=MOST_REQUESTS)
+"""
 
 _PICK = f"""
     DECLARE
@@ -180,10 +168,10 @@ _OPEN_ANSWER = """
         SELECT * INTO q FROM public.camera_requests r WHERE r.dispatch_id = the_dispatch
             AND r.state = 'asking' AND r.expires_at > now();
         IF NOT FOUND THEN
-            RAISE EXCEPTION 'no such open request' USING ERRCODE = 'WR007';
+            RAISE EXCEPTION 'no such open request' USING ERRCODE = 'WR007', DETAIL = 'request';
         END IF;
-        entry := register._entry('owner', CAST(the_contact AS text), q.organisation_id, 'request:' || q.id,
-            'request:answer', 'collection', NULL, format('{"investigation":"%s"}', q.investigation_id));
+        entry := register._record('request:answer', 'request:' || q.id, 'owner', CAST(the_contact AS text),
+            q.organisation_id, NULL, 'collection', NULL, 'web', format('{"investigation":"%s"}', q.investigation_id));
         RETURN register._ticket('answer', entry, NULL, the_contact, q.id);
     END
 """
@@ -204,7 +192,7 @@ _ANSWER = f"""
     BEGIN
         SELECT * INTO q FROM public.camera_requests x WHERE x.id = request AND x.state = 'asking' AND x.expires_at > now();
         IF NOT FOUND THEN
-            RAISE EXCEPTION 'no such open request' USING ERRCODE = 'WR007';
+            RAISE EXCEPTION 'no such open request' USING ERRCODE = 'WR007', DETAIL = 'request';
         END IF;
         SELECT x.* INTO r FROM public.request_recipients x JOIN public.camera_owners w ON w.id = x.owner_id
             WHERE x.request_id = request AND w.contact_id = the_contact FOR UPDATE OF x;
@@ -217,8 +205,8 @@ _ANSWER = f"""
             SELECT 1 FROM public.disclosures d WHERE d.request_id = request AND d.owner_id = r.owner_id)
         THEN
             SELECT * INTO STRICT o FROM public.camera_owners w WHERE w.id = r.owner_id;
-            entry := register._entry('owner', CAST(the_contact AS text), q.organisation_id, 'request:' || request,
-                'register:disclose', 'disclosure', NULL,
+            entry := register._record('register:disclose', 'request:' || request, 'owner', CAST(the_contact AS text),
+                q.organisation_id, NULL, 'disclosure', NULL, 'web',
                 format('{{"answer":"%s","investigation":"%s","owner":"%s"}}', the_answer, q.investigation_id, o.id));
             INSERT INTO public.disclosures (id, request_id, investigation_id, organisation_id, owner_id, answer, channel,
                 name_enc, address_enc, note_enc, facts, entry_id, made_xid, at)
@@ -241,10 +229,10 @@ def _opens(act: str, event: str, s62: str) -> str:
         IF NOT EXISTS (SELECT 1 FROM public.investigations i WHERE i.id = the_investigation
             AND i.organisation_id = who.organisation_id) OR NOT {_MINE % "the_investigation"}
         THEN
-            RAISE EXCEPTION 'no such investigation of theirs' USING ERRCODE = 'WR007';
+            RAISE EXCEPTION 'no such investigation of theirs' USING ERRCODE = 'WR007', DETAIL = 'case';
         END IF;
-        entry := register._entry('staff', CAST(who.staff_id AS text), who.organisation_id,
-            'investigation:' || the_investigation, '{event}', '{s62}', NULL, NULL);
+        entry := register._record('{event}', 'investigation:' || the_investigation, 'staff',
+            CAST(who.staff_id AS text), who.organisation_id, NULL, '{s62}', NULL, 'web', NULL);
         RETURN register._ticket('{act}', entry, who.staff_id, NULL, the_investigation);
     END
 """
@@ -294,13 +282,13 @@ _CLOSE = f"""
         SELECT * INTO q FROM public.camera_requests r
             WHERE r.id = the_request AND r.organisation_id = who.organisation_id FOR UPDATE;
         IF NOT FOUND OR NOT {_MINE % "q.investigation_id"} THEN
-            RAISE EXCEPTION 'no such request of theirs' USING ERRCODE = 'WR007';
+            RAISE EXCEPTION 'no such request of theirs' USING ERRCODE = 'WR007', DETAIL = 'case';
         END IF;
         IF q.state <> 'asking' THEN
             RETURN false;
         END IF;
-        PERFORM register._entry('staff', CAST(who.staff_id AS text), who.organisation_id, 'request:' || q.id,
-            'request:close', 'alteration', the_why, format('{{"investigation":"%s"}}', q.investigation_id));
+        PERFORM register._record('request:close', 'request:' || q.id, 'staff', CAST(who.staff_id AS text),
+            who.organisation_id, NULL, 'alteration', the_why, 'web', format('{{"investigation":"%s"}}', q.investigation_id));
         UPDATE public.camera_requests r SET state = 'closed', closed_at = now(), closed_why = the_why,
             outcome_enc = the_outcome WHERE r.id = q.id;
         RETURN true;
@@ -308,107 +296,102 @@ _CLOSE = f"""
 """
 
 _EXPIRE = """
-    WITH over AS (
-        UPDATE public.camera_requests q SET state = 'expired', closed_at = the_now
-        WHERE q.state = 'asking' AND q.expires_at <= the_now
-        RETURNING q.id, q.organisation_id, q.investigation_id
-    )
-    SELECT count(register._entry('system', NULL, o.organisation_id, 'request:' || o.id, 'request:expire', NULL, NULL,
-        format('{"investigation":"%s"}', o.investigation_id))) FROM over o
+    DECLARE
+        q record;
+        over integer := 0;
+    BEGIN
+        FOR q IN
+            UPDATE public.camera_requests r SET state = 'expired', closed_at = the_now
+            WHERE r.state = 'asking' AND r.expires_at <= the_now
+            RETURNING r.id, r.organisation_id, r.investigation_id
+        LOOP
+            over := over + 1;
+            PERFORM register._record('request:expire', 'request:' || q.id, 'system', NULL, q.organisation_id, NULL, NULL,
+                NULL, 'worker:cameras', format('{"investigation":"%s"}', q.investigation_id));
+        END LOOP;
+        RETURN over;
+    END
 """
 
 # Once, and to nobody who was asked a moment ago.
 _REMIND = """
-    WITH due AS (
-        SELECT r.id FROM public.request_recipients r
-        WHERE r.overwritten_at > the_now AND r.overwritten_at <= the_now + interval '48 hours'
-            AND r.answer IS NULL AND r.reminded_at IS NULL AND r.asked_at <= the_now - interval '12 hours'
-            AND EXISTS (SELECT 1 FROM public.camera_requests q WHERE q.id = r.request_id AND q.state = 'asking'
-                AND q.expires_at > the_now AND q.dispatch_id IS NOT NULL)
-        ORDER BY r.overwritten_at LIMIT the_most FOR UPDATE OF r SKIP LOCKED
-    )
-    UPDATE public.request_recipients r SET reminded_at = the_now
-    FROM due, public.camera_owners o, public.camera_requests q
-    WHERE r.id = due.id AND o.id = r.owner_id AND o.state = 'active' AND q.id = r.request_id
-    RETURNING q.id, q.dispatch_id, q.organisation_id, o.contact_id
+    BEGIN
+        RETURN QUERY WITH due AS (
+            SELECT r.id FROM public.request_recipients r
+            WHERE r.overwritten_at > the_now AND r.overwritten_at <= the_now + interval '48 hours'
+                AND r.answer IS NULL AND r.reminded_at IS NULL AND r.asked_at <= the_now - interval '12 hours'
+                AND EXISTS (SELECT 1 FROM public.camera_requests q WHERE q.id = r.request_id AND q.state = 'asking'
+                    AND q.expires_at > the_now AND q.dispatch_id IS NOT NULL)
+            ORDER BY r.overwritten_at LIMIT the_most FOR UPDATE OF r SKIP LOCKED
+        )
+        UPDATE public.request_recipients r SET reminded_at = the_now
+        FROM due, public.camera_owners o, public.camera_requests q
+        WHERE r.id = due.id AND o.id = r.owner_id AND o.state = 'active' AND q.id = r.request_id
+        RETURNING q.id, q.dispatch_id, q.organisation_id, o.contact_id;
+    END
 """
 
 # Everybody who looked is thanked, once, when there is no more to answer.
 _THANK = """
-    WITH over AS (
-        SELECT q.id FROM public.camera_requests q WHERE q.thanked_at IS NULL AND q.state <> 'asking'
-        ORDER BY q.id LIMIT 20 FOR UPDATE OF q SKIP LOCKED
-    ), thanked AS (
-        UPDATE public.camera_requests q SET thanked_at = the_now FROM over WHERE q.id = over.id
-        RETURNING q.id, q.dispatch_id, q.organisation_id
-    )
-    SELECT t.id, t.dispatch_id, t.organisation_id, o.contact_id
-    FROM thanked t JOIN public.request_recipients r ON r.request_id = t.id
-    JOIN public.camera_owners o ON o.id = r.owner_id
-    WHERE r.answer IN ('have-it', 'have-not', 'overwritten', 'call-me') AND o.state IN ('active', 'paused')
+    BEGIN
+        RETURN QUERY WITH over AS (
+            SELECT q.id FROM public.camera_requests q WHERE q.thanked_at IS NULL AND q.state <> 'asking'
+            ORDER BY q.id LIMIT 20 FOR UPDATE OF q SKIP LOCKED
+        ), thanked AS (
+            UPDATE public.camera_requests q SET thanked_at = the_now FROM over WHERE q.id = over.id
+            RETURNING q.id, q.dispatch_id, q.organisation_id
+        )
+        SELECT t.id, t.dispatch_id, t.organisation_id, o.contact_id
+        FROM thanked t JOIN public.request_recipients r ON r.request_id = t.id
+        JOIN public.camera_owners o ON o.id = r.owner_id
+        WHERE r.answer IN ('have-it', 'have-not', 'overwritten', 'call-me') AND o.state IN ('active', 'paused');
+    END
 """
 
 _TOLD = "TABLE (request_id uuid, dispatch_id uuid, organisation_id uuid, contact_id bigint)"
 _PAGE = "the_ticket uuid, the_token text, the_after timestamptz, the_after_id uuid, the_most integer"
 
-# (name and arguments, what it returns, language and body, who may call it)
-FUNCTIONS: tuple[tuple[str, str, str, str, str], ...] = (
-    (
-        "_entry(the_kind text, the_actor text, the_organisation uuid, the_subject text, the_event text, the_s62 text, "
-        "the_why text, the_detail text)",
-        "bigint", "plpgsql", _ENTRY, "",
-    ),
-    ("_asked_band(the_count bigint)", "text", "sql", _BAND, ""),
+# (name and arguments, what it returns, body, who may call it), the last as "" for the gate's own.
+FUNCTIONS: tuple[tuple[str, str, str, str], ...] = (
+    ("_asked_band(the_count bigint)", "text", _BAND, ""),
     (
         "ask(the_token text, the_id uuid, the_search uuid, the_cells integer[], the_look_for bytea, "
         "the_expires timestamptz, the_lift uuid)",
-        "uuid", "plpgsql", _ASK, APP,
+        "uuid", _ASK, APP,
     ),
-    ("pick(the_request uuid, the_dispatch uuid)", "TABLE (contact_id bigint, channel text)", "plpgsql", _PICK, WORKER),
-    ("open_answer(the_dispatch uuid, the_contact bigint)", "uuid", "plpgsql", _OPEN_ANSWER, APP),
+    ("pick(the_request uuid, the_dispatch uuid)", "TABLE (contact_id bigint, channel text)", _PICK, WORKER),
+    ("open_answer(the_dispatch uuid, the_contact bigint)", "uuid", _OPEN_ANSWER, APP),
+    ("answer(the_ticket uuid, the_contact bigint, the_answer text, the_note bytea)", "boolean", _ANSWER, APP),
     (
-        "answer(the_ticket uuid, the_contact bigint, the_answer text, the_note bytea)",
-        "boolean", "plpgsql", _ANSWER, APP,
-    ),
-    (
-        "open_board(the_token text, the_investigation uuid)", "uuid", "plpgsql",
+        "open_board(the_token text, the_investigation uuid)", "uuid",
         _opens("board", "board:read", "consultation"), APP,
     ),
-    (f"run_board({_PAGE})", f"TABLE ({_PARTS})", "plpgsql", _runs("board"), APP),
+    (f"run_board({_PAGE})", f"TABLE ({_PARTS})", _runs("board"), APP),
     (
-        "open_schedule(the_token text, the_investigation uuid)", "uuid", "plpgsql",
+        "open_schedule(the_token text, the_investigation uuid)", "uuid",
         _opens("schedule", "schedule:export", "disclosure"), APP,
     ),
-    (f"run_schedule({_PAGE})", f"TABLE ({_PARTS})", "plpgsql", _runs("schedule"), APP),
-    (
-        "close(the_token text, the_request uuid, the_why text, the_outcome bytea)",
-        "boolean", "plpgsql", _CLOSE, APP,
-    ),
-    ("expire(the_now timestamptz)", "bigint", "sql", _EXPIRE, WORKER),
-    ("remind(the_now timestamptz, the_most integer)", _TOLD, "sql", _REMIND, WORKER),
-    ("thank(the_now timestamptz)", _TOLD, "sql", _THANK, WORKER),
+    (f"run_schedule({_PAGE})", f"TABLE ({_PARTS})", _runs("schedule"), APP),
+    ("close(the_token text, the_request uuid, the_why text, the_outcome bytea)", "boolean", _CLOSE, APP),
+    ("expire(the_now timestamptz)", "integer", _EXPIRE, WORKER),
+    ("remind(the_now timestamptz, the_most integer)", _TOLD, _REMIND, WORKER),
+    ("thank(the_now timestamptz)", _TOLD, _THANK, WORKER),
 )  # fmt: skip
 
 
-def functions() -> Iterator[str]:
-    """Each function made, the gate's own, and nobody's but whose it is given to."""
-    for name, returns, language, body, grantee in FUNCTIONS:
-        conflict = "#variable_conflict use_column\n" if language == "plpgsql" else ""
-        yield (
-            f"CREATE FUNCTION register.{name} RETURNS {returns} LANGUAGE {language} SECURITY DEFINER "
-            f"SET search_path = pg_catalog, public, pg_temp AS $gate${conflict}{body}$gate$"
-        )
-        signature = _signature(name)
-        yield f"ALTER FUNCTION {signature} OWNER TO {GATE}"
-        yield f"REVOKE ALL ON FUNCTION {signature} FROM PUBLIC"
+def functions() -> list[str]:
+    """Each function made as the gate's own, and given to whoever may call it."""
+    made: list[str] = []
+    for name, returns, body, grantee in FUNCTIONS:
+        made.append(register_gate_sql.function(name, returns, f"\n#variable_conflict use_column\n{body}"))
         if grantee:
-            yield f"GRANT EXECUTE ON FUNCTION {signature} TO {grantee}"
+            made.append(register_gate_sql.opened(_signature(name), grantee))
+    return register_gate_sql.as_gate(made)
 
 
-def drop() -> Iterator[str]:
+def drop() -> list[str]:
     """The way back."""
-    for name, *_ in reversed(FUNCTIONS):
-        yield f"DROP FUNCTION {_signature(name)}"
+    return [f"DROP FUNCTION register.{_signature(name)}" for name, *_ in reversed(FUNCTIONS)]
 
 
 def grants() -> list[str]:
@@ -417,7 +400,6 @@ def grants() -> list[str]:
 
 
 def _signature(name: str) -> str:
-    """``ask(the_token text, …)`` → ``register.ask(text, …)``."""
+    """``ask(the_token text, …)`` → ``ask(text, …)``."""
     head, _, arguments = name.rstrip(")").partition("(")
-    kinds = ", ".join(one.strip().split(" ", 1)[1] for one in arguments.split(","))
-    return f"register.{head}({kinds})"
+    return f"{head}({', '.join(one.strip().split(' ', 1)[1] for one in arguments.split(','))})"

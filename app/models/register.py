@@ -187,7 +187,10 @@ class Investigation(Base):
     opened_at: Mapped[datetime] = mapped_column(server_default=sa.func.now())
     closed_at: Mapped[datetime | None]
 
-    __table_args__ = (sa.UniqueConstraint("organisation_id", "reference"),)
+    __table_args__ = (
+        sa.UniqueConstraint("organisation_id", "reference"),
+        sa.Index("ix_investigations_listed", "organisation_id", "opened_at", "id"),
+    )
 
 
 class RegisterLift(Base):
@@ -315,7 +318,9 @@ class CameraRequest(Base):
     dispatch_id: Mapped[UUID | None] = mapped_column(unique=True)
     lift_id: Mapped[UUID | None] = mapped_column(sa.ForeignKey("register_lifts.id"), index=True)
     state: Mapped[str] = mapped_column(server_default="asking")
-    asked_band: Mapped[str] = mapped_column(server_default="")  # how many, in a band; "" until a worker sent it
+    asked_band: Mapped[str] = mapped_column(
+        server_default=""
+    )  # how many, in a band; "" until a worker sent it
     opened_at: Mapped[datetime]
     expires_at: Mapped[datetime] = mapped_column(index=True)
     closed_at: Mapped[datetime | None]

@@ -1,6 +1,6 @@
 """Requests to owners: asked, answered, disclosed, closed; and what a disclosure keeps.
 
-Revision: 0021, after 0017
+Revision: 0021, after 0019
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from app.models.register import Xid8
 from migrations import register_requests_sql
 
 revision = "0021"
-down_revision = "0017"
+down_revision = "0019"
 branch_labels = None
 depends_on = None
 
@@ -54,9 +54,7 @@ def upgrade() -> None:
     op.create_index(
         "ix_camera_requests_open", "camera_requests", ["id"], postgresql_where=sa.text("thanked_at IS NULL")
     )
-    op.create_unique_constraint(
-        op.f("uq_camera_requests_dispatch_id"), "camera_requests", ["dispatch_id"]
-    )
+    op.create_unique_constraint(op.f("uq_camera_requests_dispatch_id"), "camera_requests", ["dispatch_id"])
     # The database copies what is disclosed as it stands, encrypted: nobody reads it on the way (decision 0039).
     op.drop_column("disclosures", "facts_enc")
     op.add_column("disclosures", sa.Column("answer", sa.Text(), nullable=False))
@@ -68,6 +66,7 @@ def upgrade() -> None:
     op.add_column("disclosures", sa.Column("made_xid", Xid8(), nullable=False))
     op.drop_index(op.f("ix_disclosures_investigation_id"), table_name="disclosures")
     op.create_index("ix_disclosures_listed", "disclosures", ["investigation_id", "at", "id"])
+    op.create_index("ix_investigations_listed", "investigations", ["organisation_id", "opened_at", "id"])
     _check("service_messages", "kind", (*_KINDS, "camera"))
     _check("register_tickets", "act", (*_ACTS, "answer"))
     for statement in (*register_requests_sql.grants(), *register_requests_sql.functions()):
@@ -81,11 +80,12 @@ def downgrade() -> None:
     op.execute("DELETE FROM register_tickets WHERE act = 'answer'")
     _check("register_tickets", "act", _ACTS)
     _check("service_messages", "kind", _KINDS)
+    op.drop_index("ix_investigations_listed", table_name="investigations")
     op.drop_index("ix_disclosures_listed", table_name="disclosures")
     op.create_index(op.f("ix_disclosures_investigation_id"), "disclosures", ["investigation_id"])
+    op.execute("DELETE FROM disclosures")
     for column in ("made_xid", "facts", "note_enc", "address_enc", "name_enc", "channel", "answer"):
         op.drop_column("disclosures", column)
-    op.execute("DELETE FROM disclosures")
     op.add_column("disclosures", sa.Column("facts_enc", sa.LargeBinary(), nullable=False))
     op.drop_constraint(op.f("uq_camera_requests_dispatch_id"), "camera_requests", type_="unique")
     op.drop_index("ix_camera_requests_open", table_name="camera_requests")
