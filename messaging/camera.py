@@ -32,12 +32,11 @@ def compile_email(*, nonce: str, reference: str, controller_name: str, answer_by
         f"A question about your camera, from {controller_name}",
         [
             "Hello,",
-            f"You told {controller_name} that you have a camera. They would like to know whether it recorded something. "
+            f"You told {controller_name} that you have a camera. They would like to know what it recorded.",
             "Open the link to see what they ask, and to answer. It takes a minute; you need no account.",
             f"Please answer by {answer_by}. You do not have to.",
             "If your camera records over old footage, do not wait: the page says how to keep it.",
-            f"Is it genuine? The link begins with the address of this service, and asks for no password or payment. "
-            f"You can also call 101 and give the reference {reference}.",
+            f"Is it genuine? We ask for no password and no money. You can call 101 and give the reference {reference}.",
         ],
         button=("See the question and answer", f"{_STANDS_FOR}camera"),
         controller_name=controller_name,

@@ -54,7 +54,7 @@ _ASK = f"""
         SELECT * INTO s FROM public.register_searches r WHERE r.id = the_search AND r.staff_id = who.staff_id
             AND r.lapsed_at IS NULL AND r.opened_at > now() - interval '{SEARCH_HOURS} hours';
         IF NOT FOUND THEN
-            RAISE EXCEPTION 'no such search of theirs in the last {SEARCH_HOURS} hours' USING ERRCODE = 'WR007', DETAIL = 'search';
+            RAISE EXCEPTION 'no such search of theirs' USING ERRCODE = 'WR007', DETAIL = 'search';
         END IF;
         SELECT * INTO before FROM public.camera_requests q WHERE q.id = the_id;
         IF FOUND THEN  -- a double click is one request
@@ -72,9 +72,10 @@ _ASK = f"""
         IF the_look_for IS NULL OR octet_length(the_look_for) NOT BETWEEN 30 AND {MOST_LOOK_FOR} THEN
             RAISE EXCEPTION 'no words to look for' USING ERRCODE = 'WR003', DETAIL = 'look_for';
         END IF;
-        IF the_expires IS NULL OR the_expires NOT BETWEEN now() + interval '1 hour' AND now() + interval '{LONGEST_DAYS} days'
+        IF the_expires IS NULL OR the_expires < now() + interval '1 hour'
+            OR the_expires > now() + interval '{LONGEST_DAYS} days'
         THEN
-            RAISE EXCEPTION 'a request is open for an hour to {LONGEST_DAYS} days' USING ERRCODE = 'WR006', DETAIL = 'expires';
+            RAISE EXCEPTION 'open for too short or too long' USING ERRCODE = 'WR006', DETAIL = 'expires';
         END IF;
         IF the_lift IS NOT NULL THEN
             UPDATE public.register_lifts l SET used_at = now()
@@ -85,7 +86,8 @@ _ASK = f"""
             END IF;
         END IF;
         PERFORM register._record('request:open', 'request:' || the_id, 'staff', CAST(who.staff_id AS text),
-            who.organisation_id, NULL, 'combination', NULL, 'web', format('{{"cells":%s,"investigation":"%s","search":"%s"}}',
+            who.organisation_id, NULL, 'combination', NULL, 'web',
+            format('{{"cells":%s,"investigation":"%s","search":"%s"}}',
                 coalesce(CAST(cardinality(the_cells) AS text), 'null'), s.investigation_id, s.id));
         INSERT INTO public.camera_requests (id, search_id, investigation_id, organisation_id, staff_id, look_for_enc,
             window_from, window_to, cells, opened_at, expires_at, lift_id)
@@ -240,8 +242,8 @@ def _opens(act: str, event: str, s62: str) -> str:
 
 # Who has not answered, or answered no, is counted in bands and never shown. A disclosure made in this very transaction
 # is not shown either: it could be rolled back, and its entry with it.
-_PARTS = "part text, id uuid, request_id uuid, answer text, at timestamptz, name_enc bytea, address_enc bytea, " \
-    "channel text, note_enc bytea, facts jsonb"  # fmt: skip
+_PARTS = """part text, id uuid, request_id uuid, answer text, at timestamptz, name_enc bytea, address_enc bytea,
+    channel text, note_enc bytea, facts jsonb"""
 _NOTHING = "NULL::timestamptz, NULL::bytea, NULL::bytea, NULL::text, NULL::bytea"
 
 
@@ -349,15 +351,15 @@ _THANK = """
 """
 
 _TOLD = "TABLE (request_id uuid, dispatch_id uuid, organisation_id uuid, contact_id bigint)"
+_ASKED = """the_token text, the_id uuid, the_search uuid, the_cells integer[], the_look_for bytea,
+    the_expires timestamptz, the_lift uuid"""
 _PAGE = "the_ticket uuid, the_token text, the_after timestamptz, the_after_id uuid, the_most integer"
 
 # (name and arguments, what it returns, body, who may call it), the last as "" for the gate's own.
 FUNCTIONS: tuple[tuple[str, str, str, str], ...] = (
     ("_asked_band(the_count bigint)", "text", _BAND, ""),
     (
-        "ask(the_token text, the_id uuid, the_search uuid, the_cells integer[], the_look_for bytea, "
-        "the_expires timestamptz, the_lift uuid)",
-        "uuid", _ASK, APP,
+        f"ask({_ASKED})", "uuid", _ASK, APP,
     ),
     ("pick(the_request uuid, the_dispatch uuid)", "TABLE (contact_id bigint, channel text)", _PICK, WORKER),
     ("open_answer(the_dispatch uuid, the_contact bigint)", "uuid", _OPEN_ANSWER, APP),

@@ -64,11 +64,39 @@ _CALLED = re.compile(
     rf"\b(?:[Nn]amed?|[Cc]alled|[Kk]nown as|[Aa]lias|aka|AKA|[Nn]icknamed)\s+(?:is\s+)?[\"“'‘]?{_WORD}(?:\s+{_WORD})?"
 )
 _GIVEN = frozenset(
-    ["aaron", "abdul", "abdullah", "abigail", "adam", "adrian", "ahmed", "aisha", "alan", "albert", "alejandro", "alex", "alexander", "alexandra", "alfie", "ali", "alice", "alison", "amanda", "amber", "amelia", "amina", "amy", "andrea", "andreea", "andrew", "andrzej", "angela", "anil", "anita", "ann", "anna", "anne", "anthony", "antonio", "arjun", "arthur", "ashley", "asif", "ayesha", "barbara", "ben", "benjamin", "bernard", "beth", "billy", "bogdan", "brandon", "brian", "bruce", "callum", "cameron", "carl", "carlos", "carol", "caroline", "catherine", "charles", "charlie", "charlotte", "cheryl", "chloe", "chris", "christian", "christina", "christine", "christopher", "claire", "colin", "connor", "craig", "cristian", "dan", "daniel", "danielle", "darren", "dave", "david", "dean", "deborah", "declan", "denise", "dennis", "derek", "diana", "diane", "dmitri", "dominic", "donald", "donna", "dorothy", "douglas", "duncan", "dylan", "edward", "eileen", "elaine", "eleanor", "elena", "elizabeth", "ella", "ellie", "emily", "emma", "eric", "ethan", "evelyn", "farah", "fatima", "fiona", "florence", "frances", "francesca", "francis", "frank", "freddie", "gareth", "gary", "gavin", "geoffrey", "george", "georgia", "gerald", "gillian", "glenn", "gordon", "grace", "graham", "greg", "gregory", "hannah", "hans", "harold", "harriet", "harry", "hassan", "hayley", "heather", "helen", "henry", "hugh", "hussain", "ian", "ibrahim", "imran", "ioana", "isaac", "isabella", "ivan", "jack", "jackie", "jacob", "jake", "james", "jamie", "jan", "jane", "janet", "janice", "jasmine", "jason", "jay", "jean", "jeffrey", "jennifer", "jeremy", "jerome", "jessica", "jill", "jo", "joan", "joanna", "joanne", "joe", "joel", "john", "jonathan", "jordan", "jose", "joseph", "josh", "joshua", "joyce", "juan", "judith", "julia", "julian", "julie", "justin", "karen", "karl", "kate", "katherine", "kathleen", "katie", "keith", "kelly", "kenneth", "kerry", "kevin", "khalid", "kieran", "kim", "krzysztof", "kwame", "kyle", "laura", "lauren", "lawrence", "lee", "leon", "leonard", "leroy", "lewis", "liam", "linda", "lisa", "louis", "louise", "lucas", "lucy", "luke", "lynn", "malcolm", "mandy", "marcin", "marcus", "margaret", "maria", "marie", "marina", "mario", "mark", "martin", "mary", "maryam", "matthew", "maureen", "max", "megan", "melanie", "melissa", "michael", "michelle", "mike", "mohamed", "mohammad", "mohammed", "molly", "monica", "muhammad", "musa", "mustafa", "nadia", "naomi", "natalie", "natasha", "nathan", "neil", "nicholas", "nick", "nicola", "nigel", "noah", "oliver", "olivia", "omar", "oscar", "osman", "owen", "pamela", "patricia", "patrick", "paul", "paula", "pauline", "pawel", "pedro", "peter", "philip", "phillip", "piotr", "priya", "rachel", "raj", "rajesh", "ralph", "raymond", "rebecca", "reece", "rhys", "richard", "rita", "robert", "robin", "roger", "ronald", "rory", "rosemary", "ross", "roy", "russell", "ruth", "ryan", "sally", "sam", "samantha", "samuel", "sandra", "sanjay", "sara", "sarah", "scott", "sean", "sergei", "shane", "sharon", "shaun", "sheila", "shirley", "simon", "sofia", "sophia", "sophie", "stacey", "stanley", "stephanie", "stephen", "steve", "steven", "stuart", "sunil", "susan", "suzanne", "svetlana", "tanya", "tariq", "teresa", "terry", "thomas", "tim", "timothy", "tina", "toby", "tom", "tomasz", "tony", "tracey", "tracy", "tyler", "tyrone", "valerie", "vanessa", "vera", "veronica", "victor", "victoria", "vijay", "vikram", "vincent", "wayne", "wendy", "wesley", "william", "yasmin", "yusuf", "yvonne", "zac", "zachary", "zahra", "zainab", "zoe"]
+    """
+    aaron abdul abdullah abigail adam adrian ahmed aisha alan albert alejandro alex alexander alexandra alfie ali
+    alice alison amanda amber amelia amina amy andrea andreea andrew andrzej angela anil anita ann anna anne
+    anthony antonio arjun arthur ashley asif ayesha barbara ben benjamin bernard beth billy bogdan brandon brian
+    bruce callum cameron carl carlos carol caroline catherine charles charlie charlotte cheryl chloe chris
+    christian christina christine christopher claire colin connor craig cristian dan daniel danielle darren dave
+    david dean deborah declan denise dennis derek diana diane dmitri dominic donald donna dorothy douglas duncan
+    dylan edward eileen elaine eleanor elena elizabeth ella ellie emily emma eric ethan evelyn farah fatima fiona
+    florence frances francesca francis frank freddie gareth gary gavin geoffrey george georgia gerald gillian glenn
+    gordon grace graham greg gregory hannah hans harold harriet harry hassan hayley heather helen henry hugh
+    hussain ian ibrahim imran ioana isaac isabella ivan jack jackie jacob jake james jamie jan jane janet janice
+    jasmine jason jay jean jeffrey jennifer jeremy jerome jessica jill jo joan joanna joanne joe joel john jonathan
+    jordan jose joseph josh joshua joyce juan judith julia julian julie justin karen karl kate katherine kathleen
+    katie keith kelly kenneth kerry kevin khalid kieran kim krzysztof kwame kyle laura lauren lawrence lee leon
+    leonard leroy lewis liam linda lisa louis louise lucas lucy luke lynn malcolm mandy marcin marcus margaret
+    maria marie marina mario mark martin mary maryam matthew maureen max megan melanie melissa michael michelle
+    mike mohamed mohammad mohammed molly monica muhammad musa mustafa nadia naomi natalie natasha nathan neil
+    nicholas nick nicola nigel noah oliver olivia omar oscar osman owen pamela patricia patrick paul paula pauline
+    pawel pedro peter philip phillip piotr priya rachel raj rajesh ralph raymond rebecca reece rhys richard rita
+    robert robin roger ronald rory rosemary ross roy russell ruth ryan sally sam samantha samuel sandra sanjay sara
+    sarah scott sean sergei shane sharon shaun sheila shirley simon sofia sophia sophie stacey stanley stephanie
+    stephen steve steven stuart sunil susan suzanne svetlana tanya tariq teresa terry thomas tim timothy tina toby
+    tom tomasz tony tracey tracy tyler tyrone valerie vanessa vera veronica victor victoria vijay vikram vincent
+    wayne wendy wesley william yasmin yusuf yvonne zac zachary zahra zainab zoe
+    """.split()  # noqa: SIM905
 )
 # After a given name, what makes it a place and not a person: "Victoria Road", "St James Park".
 _PLACE = frozenset(
-    ["road", "street", "lane", "avenue", "close", "drive", "way", "place", "square", "gardens", "garden", "grove", "crescent", "terrace", "court", "park", "hill", "green", "common", "station", "bridge", "gate", "row", "mews", "walk", "rise", "parade", "hospital", "school", "college", "church", "house", "estate", "underground"]
+    """
+    road street lane avenue close drive way place square gardens garden grove crescent terrace court park hill
+    green common station bridge gate row mews walk rise parade hospital school college church house estate
+    underground
+    """.split()  # noqa: SIM905
 )
 _PAIR = re.compile(rf"\b({_WORD})\s+({_WORD})\b")
 

@@ -46,8 +46,7 @@ def remind(session: Session, *, signer: Signer, public_url: str, now: datetime) 
         "Your camera's footage will soon be overwritten",
         [
             "Hello,",
-            "A few days ago {name} asked about your camera. If it recorded what they ask about, that will soon be "
-            "overwritten.",
+            "{name} asked about your camera. If it recorded what they ask about, that will soon be overwritten.",
             "Open the link to see what they ask, how to keep the footage, and to answer.",
         ],
         "your camera may soon record over what we asked about. Please look here",
