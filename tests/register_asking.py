@@ -9,7 +9,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -101,12 +101,12 @@ class Force:
             session.flush()
             for _ in range(cameras):
                 values = {"kind": "doorbell", "postcode": "UB8 1UW", "ward_code": "E05000001"} | changes
-                session.add(
-                    Camera(
-                        owner_id=owner.id, at=at, bearing=bearing, field=90, reach=50, days_kept=days_kept,
-                        cell_id=cell, live=state == "active", sector=_outline(session, at, bearing), **values,
-                    )  # fmt: skip
+                made = Camera(
+                    owner_id=owner.id, at=at, bearing=bearing, field=90, reach=50, cell_id=cell, **values
                 )
+                made.days_kept, made.live = days_kept, state == "active"
+                made.sector = _outline(session, at, bearing)
+                session.add(made)
         return contact
 
     def search(
@@ -129,7 +129,8 @@ class Force:
         with self.superuser() as session:
             case = session.scalar(
                 sa.select(Investigation).where(
-                    Investigation.organisation_id == self.organisation.id, Investigation.reference == reference
+                    Investigation.organisation_id == self.organisation.id,
+                    Investigation.reference == reference,
                 )
             )
             if case is None:
@@ -139,17 +140,29 @@ class Force:
                 session.add(case)
                 session.flush()
             number = next(self.numbers)
-            values: dict[str, Any] = dict(
-                id=new_id(), entry_id=-number, organisation_id=self.organisation.id,
-                staff_id=(staff or self.investigator).id, investigation_id=case.id, purpose="investigation",
-                reason="A burglary was reported.", kind=kind, centre=centre, radius=radius,
-                outline=None if outline is None else list(outline), route=None if route is None else list(route),
-                size=0.03, window_from=begins, window_to=begins + timedelta(hours=long), cells=CELLS,
-                number=-number, opened_xid="3", opened_at=now - ago,
-            )  # fmt: skip
-            for name, value in (("saw", 0), ("settled", True)):
-                if name in RegisterSearch.__table__.c:
-                    values[name] = value
+            values: dict[str, Any] = {
+                "id": new_id(),
+                "entry_id": -number,
+                "organisation_id": self.organisation.id,
+                "staff_id": (staff or self.investigator).id,
+                "investigation_id": case.id,
+                "purpose": "investigation",
+                "reason": "A burglary was reported.",
+                "kind": kind,
+                "centre": centre,
+                "radius": radius,
+                "outline": None if outline is None else list(outline),
+                "route": None if route is None else list(route),
+                "size": 0.03,
+                "window_from": begins,
+                "window_to": begins + timedelta(hours=long),
+                "cells": CELLS,
+                "number": -number,
+                "opened_xid": "3",
+                "opened_at": now - ago,
+                "saw": 0,
+                "settled": True,
+            }
             session.add(RegisterSearch(**values))
             return values["id"]
 
@@ -157,7 +170,8 @@ class Force:
         with self.superuser() as session:
             return session.scalars(
                 sa.select(Investigation.id).where(
-                    Investigation.organisation_id == self.organisation.id, Investigation.reference == reference
+                    Investigation.organisation_id == self.organisation.id,
+                    Investigation.reference == reference,
                 )
             ).one()
 
@@ -178,10 +192,18 @@ class Force:
 
     def ask(self, search: UUID | None = None, *, token: str | None = None, **changes: Any) -> UUID:
         """Put a question, committed as the app."""
-        values: dict[str, Any] = {"look_for": LOOK_FOR, "cells": None, "days": 7, "lift_id": None, "now": utc_now()}
+        values: dict[str, Any] = {
+            "look_for": LOOK_FOR,
+            "cells": None,
+            "days": 7,
+            "lift_id": None,
+            "now": utc_now(),
+        }
         id = changes.pop("id", None) or new_id()
         with self.registry.sessions.begin() as session:
-            return requests.ask(session, token or self.token, id, search or self.search(), **(values | changes))
+            return requests.ask(
+                session, token or self.token, id, search or self.search(), **(values | changes)
+            )
 
     def send(self, worker: Registry, request: UUID) -> int:
         """Send it, committed as a worker."""
@@ -196,7 +218,7 @@ class Force:
                 .join(CameraOwner, CameraOwner.id == RequestRecipient.owner_id)
                 .where(RequestRecipient.request_id == request)
             )
-            return {contact: one for contact, one in rows}
+            return {row[0]: row[1] for row in rows}
 
     def request(self, request: UUID) -> CameraRequest:
         with self.superuser() as session:
@@ -246,5 +268,3 @@ def force(database: Database, registry: Registry, *, name: str = "Met Police") -
         tokens = [sessions.begin(session, staff=one, now=utc_now()) for one in people]
     (first, second, third), (a, b, c) = people, tokens
     return Force(database, registry, police, first, a, second, b, third, c)
-
-

@@ -16,13 +16,13 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session
 
-from app import queue
+from app import access, queue
 from app.access import Who
 from app.db import EncryptedText
 from app.errors import Invalid, Missing
 from app.models.organisations import Organisation
 from app.models.register import CameraRequest, Investigation, RegisterLift, RegisterSearch, RegisterSetting
-from app.permissions import Role
+from app.permissions import Permission
 from app.services.register.refusals import refusals
 from config.queues import Queue
 from messaging.linter.identifying import findings
@@ -48,20 +48,10 @@ class Found:
 
 def found(session: Session, who: Who, search_id: UUID, *, now: datetime) -> Found:
     """A search of one's own of the last 24 hours. Missing for anybody else's, and for an older one."""
-    row = session.execute(
-        sa.select(RegisterSearch, Investigation.reference)
-        .join(Investigation, Investigation.id == RegisterSearch.investigation_id)
-        .where(
-            RegisterSearch.id == search_id,
-            RegisterSearch.staff_id == who.id,
-            RegisterSearch.organisation_id == who.organisation_id,
-            RegisterSearch.opened_at > now - ASKED_WITHIN,
-            RegisterSearch.lapsed_at.is_(None),
-        )
-    ).one_or_none()
-    if row is None:
+    one = access.row(session, who, Permission.REQUEST_OPEN, RegisterSearch, search_id)
+    if one.lapsed_at is not None or one.opened_at <= now - ASKED_WITHIN:
         raise Missing("There is no such search.")
-    one, reference = row
+    reference = session.get_one(Investigation, one.investigation_id).reference
     lift = session.scalar(
         sa.select(RegisterLift.id)
         .where(
@@ -161,31 +151,19 @@ def close(session: Session, token: str, request_id: UUID, *, why: str, outcome: 
     return done
 
 
-def supervises(who: Who) -> bool:
-    """Whether somebody sees every case of their organisation."""
-    return Role.SUPERVISOR in who.roles()
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A request as it stands."""
+
+    investigation_id: UUID
+    reference: str
+    asking: bool
 
 
-def own(session: Session, who: Who, request_id: UUID) -> CameraRequest:
-    """A request of a case that somebody searched for, or supervises. Missing otherwise."""
-    one = session.get(CameraRequest, request_id)
-    if (
-        one is None
-        or one.organisation_id != who.organisation_id
-        or not of_case(session, who, one.investigation_id)
-    ):
-        raise Missing("There is no such request.")
-    return one
-
-
-def of_case(session: Session, who: Who, investigation_id: UUID) -> bool:
-    """Whether somebody searched under this case, or supervises."""
-    if supervises(who):
-        return True
-    mine = sa.exists().where(
-        RegisterSearch.investigation_id == investigation_id, RegisterSearch.staff_id == who.id
-    )
-    return bool(session.scalar(sa.select(mine)))
+def standing(session: Session, who: Who, request_id: UUID) -> Standing:
+    """A request of a case of somebody's. Missing otherwise."""
+    one = access.row(session, who, Permission.REQUEST_OPEN, CameraRequest, request_id)
+    return Standing(one.investigation_id, reference(one.id), one.state == "asking")
 
 
 def reference(request_id: UUID) -> str:

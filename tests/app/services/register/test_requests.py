@@ -53,12 +53,16 @@ def test_a_view_goes_to_those_who_see_the_spot_and_a_route_to_those_beside_it(
 
     crossing = [Pt(SPOT.easting - 5, SPOT.northing - 5), Pt(SPOT.easting + 5, SPOT.northing - 5),
                 Pt(SPOT.easting, SPOT.northing + 5)]  # fmt: skip
-    request = police.ask(police.search(kind="view", centre=None, radius=None, outline=crossing, reference="OTHER-1"))
+    request = police.ask(
+        police.search(kind="view", centre=None, radius=None, outline=crossing, reference="OTHER-1")
+    )
     police.send(worker, request)
     assert seeing in police.asked(request)
 
     way = [Pt(SPOT.easting - 200, SPOT.northing - 30), Pt(SPOT.easting + 200, SPOT.northing - 30)]
-    request = police.ask(police.search(kind="route", centre=None, radius=10.0, route=way, reference="OTHER-2"))
+    request = police.ask(
+        police.search(kind="route", centre=None, radius=10.0, route=way, reference="OTHER-2")
+    )
     police.send(worker, request)
     assert len(police.asked(request)) == 2
 
@@ -77,7 +81,9 @@ def test_chosen_cells_narrow_it_and_cells_that_were_not_searched_are_refused(
         police.ask(cells=[])
 
 
-def test_an_owner_is_asked_twice_for_a_case_and_a_third_time_only_by_leave(police: Force, worker: Registry) -> None:
+def test_an_owner_is_asked_twice_for_a_case_and_a_third_time_only_by_leave(
+    police: Force, worker: Registry
+) -> None:
     police.owner()
     sent = [police.send(worker, police.ask()) for _ in range(3)]
     assert sent == [1, 1, 0]
@@ -161,7 +167,10 @@ def test_the_app_learns_nothing_by_asking_and_taking_it_back(police: Force) -> N
                       "SELECT * FROM request_recipients", "SELECT * FROM disclosures",
                       "INSERT INTO camera_requests (id) VALUES (gen_random_uuid())",
                       "UPDATE camera_requests SET state = 'asking'", "DELETE FROM camera_requests"):  # fmt: skip
-        with police.registry.sessions() as session, pytest.raises(sa.exc.ProgrammingError, match="permission denied"):
+        with (
+            police.registry.sessions() as session,
+            pytest.raises(sa.exc.ProgrammingError, match="permission denied"),
+        ):
             session.execute(sa.text(statement))
 
 
@@ -190,7 +199,9 @@ def test_a_request_goes_once_to_each_by_the_ledger(police: Force, worker: Regist
     assert police.request(request).dispatch_id == made.id
 
 
-def test_what_cannot_be_sent_leaves_nothing_behind_and_is_tried_again(police: Force, worker: Registry) -> None:
+def test_what_cannot_be_sent_leaves_nothing_behind_and_is_tried_again(
+    police: Force, worker: Registry
+) -> None:
     police.owner()
     request = police.ask()
     police.run("UPDATE senders SET active = false")
@@ -221,14 +232,20 @@ def test_the_case_closes_it_once_and_a_stranger_does_not(police: Force) -> None:
 
     def close(token: str) -> bool:
         with police.registry.sessions.begin() as session:
-            return requests.close(session, token, request, why="Somebody was found.", outcome="Thank you all.")
+            return requests.close(
+                session, token, request, why="Somebody was found.", outcome="Thank you all."
+            )
 
     with pytest.raises(Missing):
         close(police.colleague_token)
     assert close(police.supervisor_token)
     assert not close(police.token)
     found = police.request(request)
-    assert (found.state, found.closed_why, found.outcome) == ("closed", "Somebody was found.", "Thank you all.")
+    assert (found.state, found.closed_why, found.outcome) == (
+        "closed",
+        "Somebody was found.",
+        "Thank you all.",
+    )
     assert police.events().count("request:close") == 1
 
 
