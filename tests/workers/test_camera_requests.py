@@ -22,7 +22,7 @@ from app.models.organisations import Sender
 from app.models.people import ContactPoint
 from app.models.service_messages import ServiceMessage
 from app.registry import Registry
-from app.services import consent, receiving
+from app.services import consent, receiving, terms
 from app.services.register import requests, sending, telling
 from messaging.links import CAMERA
 from messaging.types import Channel, DeliveryStatus, InboundSms
@@ -117,17 +117,29 @@ def test_it_is_on_no_page_and_in_no_feed_or_list(here: World, police: Force, cli
 
 def test_whoever_is_not_awake_gets_it_after_their_quiet_hours(here: World, police: Force) -> None:
     contact = police.owner().id
+    begun = (utc_now().astimezone(terms.LONDON).hour - 1) % 24 * 60
+    ends = (begun + 480) % 1_440
     police.run(
-        "INSERT INTO contact_preferences (contact_id, channel, quiet_from, quiet_until) VALUES (:c, 'email', 1380, 1350)",
+        "INSERT INTO contact_preferences (contact_id, channel, quiet_from, quiet_until) VALUES (:c, 'email', :a, :b)",
         c=contact,
+        a=begun,
+        b=ends,
     )
     request = police.ask()
     assert cameras.tend() == 1
     dispatch = police.request(request).dispatch_id
     assert dispatch is not None
     batch = here.batch(dispatch)
-    ((wakes,),) = police.run("SELECT quiet_end(not_before, 1380::smallint, 1350::smallint) FROM dispatches")
-    assert (batch.quiet_from, batch.quiet_until, batch.not_before) == (1380, 1350, wakes)
+    ((wakes,),) = police.run(
+        "SELECT quiet_end(not_before, CAST(:a AS smallint), CAST(:b AS smallint)) FROM dispatches",
+        a=begun,
+        b=ends,
+    )
+    assert (batch.quiet_from, batch.quiet_until, batch.not_before) == (
+        begun,
+        ends,
+        wakes,
+    ) and wakes > utc_now()
 
 
 def test_one_that_cannot_be_sent_stops_no_other(here: World, police: Force) -> None:
