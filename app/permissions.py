@@ -226,6 +226,7 @@ COMMANDS: dict[str, Permission] = {
     "preferences show": _OPERATE,
     "provider list": _OPERATE,
     "provider stand-in": _OPERATE,
+    "register cells": _OPERATE,
     "register settings": Permission.ORGANISATION_ALTER,
     "retention classes": _OPERATE,
     "retention report": Permission.RETENTION_READ,

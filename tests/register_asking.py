@@ -13,7 +13,6 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-import psycopg
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
@@ -34,11 +33,9 @@ from app.models.register import (
 from app.models.staff import Staff
 from app.permissions import Role
 from app.registry import Registry
-from app.roles import libpq
 from app.services import roles, sessions
 from app.services.register import requests, sending
 from messaging.types import Channel
-from migrations import register_geometry_sql
 from tests.conftest import Database
 from tests.factories import Makes
 
@@ -244,17 +241,8 @@ def _outline(session: Session, at: Pt, bearing: int) -> list[Pt]:
     return [Pt(x, y) for x, y in zip(numbers[::2], numbers[1::2], strict=True)]
 
 
-def geometry(database: Database) -> None:
-    """The functions of geometry, where no migration has made them."""
-    with psycopg.connect(libpq(database.admin), autocommit=True) as admin:
-        if admin.execute("SELECT to_regproc('register.size')").fetchone() == (None,):
-            for statement in register_geometry_sql.FUNCTIONS:
-                admin.execute(statement)
-
-
 def force(database: Database, registry: Registry, *, name: str = "Met Police") -> Force:
     """A competent authority with an investigator, a colleague of theirs, a supervisor, and senders of both kinds."""
-    geometry(database)
     with registry.sessions.begin() as session:
         makes = Makes(session, NUMBERS)
         police = makes.organisation(name)
