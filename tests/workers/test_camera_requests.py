@@ -118,7 +118,7 @@ def test_it_is_on_no_page_and_in_no_feed_or_list(here: World, police: Force, cli
 def test_whoever_sleeps_gets_it_after_their_quiet_hours(here: World, police: Force) -> None:
     contact = police.owner().id
     police.run(
-        "INSERT INTO contact_preferences (contact_id, channel, quiet_from, quiet_until) VALUES (:c, 'email', 1320, 420)",
+        "INSERT INTO contact_preferences (contact_id, channel, quiet_from, quiet_until) VALUES (:c, 'email', 22, 7)",
         c=contact,
     )
     request = police.ask()
