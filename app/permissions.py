@@ -80,6 +80,9 @@ class Permission(StrEnum):
     REGISTER_SEARCH = "register:search"
     REGISTER_LIFT = "register:lift"
     RETENTION_READ = "retention:read"
+    REQUEST_OPEN = "request:open"
+    BOARD_READ = "board:read"
+    SCHEDULE_EXPORT = "schedule:export"
     SERVICE_OPERATE = "service:operate"
 
 
@@ -102,6 +105,8 @@ _INVESTIGATOR = frozenset({Role.INVESTIGATOR})
 _SUPERVISOR = frozenset({Role.SUPERVISOR})
 _OVERSEERS = frozenset({Role.AUDITOR, Role.SUPERVISOR})
 _NOBODY: frozenset[Role] = frozenset()  # of staff: only whoever may run commands on the machine
+# Roles that only a competent authority (Data Protection Act 2018, Part 3) may have: they investigate.
+INVESTIGATE = frozenset({Role.INVESTIGATOR, Role.SUPERVISOR})
 
 TABLE: dict[Permission, Rule] = {
     Permission.ACCOUNT_MANAGE: Rule("see one's own account, end one's sessions", Scope.OWN, EVERYBODY),
@@ -146,6 +151,24 @@ TABLE: dict[Permission, Rule] = {
     ),
     Permission.RETENTION_READ: Rule(
         "see what is kept and what was removed", Scope.ORGANISATION, _ADMINISTRATORS | _AUDITOR
+    ),
+    Permission.REQUEST_OPEN: Rule(
+        "ask owners of cameras by a search of one's own, close requests of one's own cases",
+        Scope.ORGANISATION,
+        INVESTIGATE,
+        True,
+    ),
+    Permission.BOARD_READ: Rule(
+        "read what owners answered, in cases of one's own (a supervisor: in all)",
+        Scope.ORGANISATION,
+        INVESTIGATE,
+        True,
+    ),
+    Permission.SCHEDULE_EXPORT: Rule(
+        "take out the schedule of a case of one's own (a supervisor: of any)",
+        Scope.ORGANISATION,
+        INVESTIGATE,
+        True,
     ),
     Permission.SERVICE_OPERATE: Rule("run, set up and repair the service", Scope.SERVICE, _NOBODY),
 }
@@ -212,6 +235,7 @@ COMMANDS: dict[str, Permission] = {
     "provider list": _OPERATE,
     "provider stand-in": _OPERATE,
     "register cells": _OPERATE,
+    "register settings": Permission.ORGANISATION_ALTER,
     "retention classes": _OPERATE,
     "retention report": Permission.RETENTION_READ,
     "role grant": Permission.ROLE_GRANT,
@@ -239,8 +263,6 @@ GRANTABLE: dict[Role, frozenset[Role]] = {
 }
 # Roles whose rights are the whole organisation's wherever they are granted: only whoever may grant everywhere does.
 WIDE = frozenset({Role.SUPERVISOR, Role.FORCE_ADMINISTRATOR, Role.AUDITOR})
-# Roles that only a competent authority (Data Protection Act 2018, Part 3) may have: they investigate.
-INVESTIGATE = frozenset({Role.INVESTIGATOR, Role.SUPERVISOR})
 
 
 def printed() -> str:

@@ -20,7 +20,8 @@ STOP: Final = "s"
 MANAGE: Final = "m"
 REPLY: Final = "r"
 ANSWER: Final = "a"
-PURPOSES: Final = frozenset({STOP, MANAGE, REPLY, ANSWER})
+CAMERA: Final = "c"  # a request to somebody with a camera
+PURPOSES: Final = frozenset({STOP, MANAGE, REPLY, ANSWER, CAMERA})
 LASTING: Final = frozenset({STOP})
 LIVES: Final = timedelta(days=60)  # what a message's other links are good for
 

@@ -89,6 +89,16 @@ EVENTS: dict[str, str] = {
     "suppression:add": "an address was put out of reach of a controller or of all",
     "suppression:lift": "a suppression was lifted by whoever asked for it",
     "erasure:replay": "the erasure journal was replayed after a restore",
+    # Requests to owners of cameras
+    "request:open": "owners whose cameras may have seen something were asked about it",
+    "request:send": "a request went out to the owners it concerns: a dispatch was frozen",
+    "request:answer": "somebody answers a request by the link that they were sent",
+    "request:close": "a request was closed",
+    "request:expire": "a request ran out of time",
+    "register:disclose": "an owner answered, and so is shown to the investigation that asked",
+    "register:settings": "case references or the evidence portal of an organisation changed",
+    "board:read": "what owners answered in a case was looked at",
+    "schedule:export": "what owners answered in a case was handed out as a schedule",
     # Alerts and their sending
     "alert:draft": "an alert was drafted",
     "alert:alter": "a draft changed",
