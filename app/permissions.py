@@ -78,7 +78,12 @@ class Permission(StrEnum):
     ORGANISATION_ALTER = "organisation:alter"
     RECORD_SEARCH = "record:search"
     RECORD_EXPORT = "record:export"
+    REGISTER_SEARCH = "register:search"
+    REGISTER_LIFT = "register:lift"
     RETENTION_READ = "retention:read"
+    REQUEST_OPEN = "request:open"
+    BOARD_READ = "board:read"
+    SCHEDULE_EXPORT = "schedule:export"
     SERVICE_OPERATE = "service:operate"
 
 
@@ -97,8 +102,12 @@ _WRITERS = frozenset({Role.OFFICER, Role.APPROVER})
 _ADMINISTRATORS = frozenset({Role.BOROUGH_ADMINISTRATOR, Role.FORCE_ADMINISTRATOR})
 _FORCE = frozenset({Role.FORCE_ADMINISTRATOR})
 _AUDITOR = frozenset({Role.AUDITOR})
+_INVESTIGATOR = frozenset({Role.INVESTIGATOR})
+_SUPERVISOR = frozenset({Role.SUPERVISOR})
 _OVERSEERS = frozenset({Role.AUDITOR, Role.SUPERVISOR})
 _NOBODY: frozenset[Role] = frozenset()  # of staff: only whoever may run commands on the machine
+# Roles that only a competent authority (Data Protection Act 2018, Part 3) may have: they investigate.
+INVESTIGATE = frozenset({Role.INVESTIGATOR, Role.SUPERVISOR})
 
 TABLE: dict[Permission, Rule] = {
     Permission.ACCOUNT_MANAGE: Rule("see one's own account, end one's sessions", Scope.OWN, EVERYBODY),
@@ -138,8 +147,30 @@ TABLE: dict[Permission, Rule] = {
     Permission.RECORD_EXPORT: Rule(
         "export entries of the record, and its signed heads", Scope.ORGANISATION, _AUDITOR, True
     ),
+    Permission.REGISTER_SEARCH: Rule("search the register of cameras", Scope.AREA, _INVESTIGATOR, True),
+    Permission.REGISTER_LIFT: Rule(
+        "let an investigator go beyond a cap of the register once", Scope.ORGANISATION, _SUPERVISOR, True
+    ),
     Permission.RETENTION_READ: Rule(
         "see what is kept and what was removed", Scope.ORGANISATION, _ADMINISTRATORS | _AUDITOR
+    ),
+    Permission.REQUEST_OPEN: Rule(
+        "ask owners of cameras by a search of one's own, close requests of one's own cases",
+        Scope.ORGANISATION,
+        INVESTIGATE,
+        True,
+    ),
+    Permission.BOARD_READ: Rule(
+        "read what owners answered, in cases of one's own (a supervisor: in all)",
+        Scope.ORGANISATION,
+        INVESTIGATE,
+        True,
+    ),
+    Permission.SCHEDULE_EXPORT: Rule(
+        "take out the schedule of a case of one's own (a supervisor: of any)",
+        Scope.ORGANISATION,
+        INVESTIGATE,
+        True,
     ),
     Permission.SERVICE_OPERATE: Rule("run, set up and repair the service", Scope.SERVICE, _NOBODY),
 }
@@ -206,6 +237,7 @@ COMMANDS: dict[str, Permission] = {
     "provider list": _OPERATE,
     "provider stand-in": _OPERATE,
     "register cells": _OPERATE,
+    "register settings": Permission.ORGANISATION_ALTER,
     "retention classes": _OPERATE,
     "retention report": Permission.RETENTION_READ,
     "role grant": Permission.ROLE_GRANT,
@@ -233,8 +265,6 @@ GRANTABLE: dict[Role, frozenset[Role]] = {
 }
 # Roles whose rights are the whole organisation's wherever they are granted: only whoever may grant everywhere does.
 WIDE = frozenset({Role.SUPERVISOR, Role.FORCE_ADMINISTRATOR, Role.AUDITOR})
-# Roles that only a competent authority (Data Protection Act 2018, Part 3) may have: they investigate.
-INVESTIGATE = frozenset({Role.INVESTIGATOR, Role.SUPERVISOR})
 
 
 def printed() -> str:

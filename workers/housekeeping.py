@@ -12,7 +12,7 @@ from app import queue
 from app.db import utc_now
 from app.services import reminders, retention
 from app.services.ledger import months
-from app.services.register import renewal
+from app.services.register import lapses, renewal
 from workers import runtime
 
 log = structlog.get_logger(__name__)
@@ -31,6 +31,7 @@ def _keep_house() -> int:
     gone = sum(_months() if one.name == retention.LEDGER else _purge(one) for one in retention.CLASSES)
     _remind()
     _ask_owners()
+    _settle_tickets()
     return gone
 
 
@@ -82,6 +83,15 @@ def _ask_owners() -> None:
         if not asked and not woken:
             return
         log.info("owners_asked", count=asked, woken=woken)
+
+
+def _settle_tickets() -> None:
+    """What became of the register's tickets: who was shown nothing is on the record as shown nothing."""
+    while True:
+        with runtime.registry().sessions.begin() as session:
+            settled = lapses.settle(session)
+        if settled < lapses.MOST:
+            return
 
 
 def _unless_busy(what: str, act: Callable[[Session], int]) -> int:

@@ -7,6 +7,7 @@ import time
 import click
 
 from app.cli import opened
+from app.cli.register_settings import settings
 from app.services.register import cells as ground
 from config.fields import Part
 
@@ -14,6 +15,9 @@ from config.fields import Part
 @click.group()
 def register() -> None:
     """The register of cameras."""
+
+
+register.add_command(settings)
 
 
 @register.command()

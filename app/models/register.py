@@ -18,6 +18,7 @@ from sqlalchemy.types import UserDefinedType
 
 from app.db import Base, EncryptedText, GridPoint, Pt, new_id
 from app.models.area_changes import GridPolygon, Outline
+from app.models.people import ADDRESS_PURPOSE
 
 KINDS = ("doorbell", "fixed", "ptz", "dash-cam", "business")
 COVERS = ("own-land", "street", "shared")
@@ -25,7 +26,7 @@ SHAPES = ("radius", "area", "route", "view")
 PURPOSES = ("prevention", "investigation", "detection", "prosecution", "safeguarding")
 CAPS = ("area", "window", "requests")
 ANSWERS = ("have-it", "have-not", "overwritten", "call-me", "not-again")
-ACTS = ("own", "board", "schedule", "door")
+ACTS = ("own", "board", "schedule", "door", "answer")
 
 
 def _among(name: str, values: tuple[str, ...]) -> str:
@@ -208,7 +209,10 @@ class Investigation(Base):
     opened_at: Mapped[datetime] = mapped_column(server_default=sa.func.now())
     closed_at: Mapped[datetime | None]
 
-    __table_args__ = (sa.UniqueConstraint("organisation_id", "reference"),)
+    __table_args__ = (
+        sa.UniqueConstraint("organisation_id", "reference"),
+        sa.Index("ix_investigations_listed", "organisation_id", "opened_at", "id"),
+    )
 
 
 class RegisterLift(Base):
@@ -333,19 +337,24 @@ class CameraRequest(Base):
     cells: Mapped[list[int] | None] = mapped_column(
         ARRAY(sa.Integer)
     )  # the chosen ones; none: all that matched
-    dispatch_id: Mapped[UUID | None]
+    dispatch_id: Mapped[UUID | None] = mapped_column(unique=True)
+    lift_id: Mapped[UUID | None] = mapped_column(sa.ForeignKey("register_lifts.id"), index=True)
     state: Mapped[str] = mapped_column(server_default="asking")
-    asked_band: Mapped[str]
+    asked_band: Mapped[str] = mapped_column(
+        server_default=""
+    )  # how many, in a band; "" until a worker sent it
     opened_at: Mapped[datetime]
     expires_at: Mapped[datetime] = mapped_column(index=True)
     closed_at: Mapped[datetime | None]
     closed_why: Mapped[str | None]
     outcome: Mapped[str | None] = mapped_column("outcome_enc", EncryptedText("camera_requests.outcome"))
+    thanked_at: Mapped[datetime | None]  # when whoever answered was thanked, after its end
 
     __table_args__ = (
         sa.CheckConstraint("state IN ('asking', 'closed', 'expired')", name="state"),
         sa.Index("ix_camera_requests_case", "investigation_id", "opened_at", "id"),
         sa.Index("ix_camera_requests_organisation", "organisation_id", "opened_at", "id"),
+        sa.Index("ix_camera_requests_open", "id", postgresql_where=sa.text("thanked_at IS NULL")),
     )
 
 
@@ -373,17 +382,30 @@ class RequestRecipient(Base):
 
 
 class Disclosure(Base):
-    """What one investigation was shown of one owner after that owner answered. Outlives the owner, as they were told."""
+    """What one investigation was shown of one owner after that owner answered. Outlives the owner, as they were told.
+
+    Encrypted values are copies, made inside the database, of the owner's own, and open as those do. ``facts``: kind of
+    owner, how and when to reach them, and each camera. ``made_xid``: the transaction that made it, which shows nothing.
+    """
 
     __tablename__ = "disclosures"
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
     request_id: Mapped[UUID] = mapped_column(sa.ForeignKey("camera_requests.id"))
-    investigation_id: Mapped[UUID] = mapped_column(sa.ForeignKey("investigations.id"), index=True)
+    investigation_id: Mapped[UUID] = mapped_column(sa.ForeignKey("investigations.id"))
     organisation_id: Mapped[UUID] = mapped_column(sa.ForeignKey("organisations.id"), index=True)
     owner_id: Mapped[UUID]  # no foreign key: see above
-    facts: Mapped[str] = mapped_column("facts_enc", EncryptedText("disclosures.facts"))
+    answer: Mapped[str]
+    channel: Mapped[str]
+    name: Mapped[str] = mapped_column("name_enc", EncryptedText("camera_owners.name"))
+    address: Mapped[str] = mapped_column("address_enc", EncryptedText(ADDRESS_PURPOSE))
+    note: Mapped[str | None] = mapped_column("note_enc", EncryptedText("request_recipients.note"))
+    facts: Mapped[dict[str, Any]] = mapped_column(JSONB)
     entry_id: Mapped[int] = mapped_column(sa.BigInteger, unique=True)
+    made_xid: Mapped[str] = mapped_column(Xid8)
     at: Mapped[datetime]
 
-    __table_args__ = (sa.UniqueConstraint("request_id", "owner_id"),)
+    __table_args__ = (
+        sa.UniqueConstraint("request_id", "owner_id"),
+        sa.Index("ix_disclosures_listed", "investigation_id", "at", "id"),
+    )

@@ -23,11 +23,6 @@ def cookie_name() -> str:
     return _SECURE if secure() else _PLAIN
 
 
-def token() -> str:
-    """The token of the visitor's cookie: proof of who acts, for what the database itself judges."""
-    return request.cookies.get(cookie_name(), "")
-
-
 def secure() -> bool:
     return context.settings().public_url.startswith("https://")
 
@@ -42,6 +37,11 @@ def visitor() -> Visitor | None:
                 g.visitor = sessions.find(session, token, now=utc_now())
     found: Visitor | None = g.visitor
     return found
+
+
+def token() -> str:
+    """What the visitor's cookie holds: the register's gate judges by it, and by nothing that we say."""
+    return request.cookies.get(cookie_name(), "")
 
 
 def staff_id() -> UUID:
