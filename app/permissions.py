@@ -77,6 +77,8 @@ class Permission(StrEnum):
     ORGANISATION_ALTER = "organisation:alter"
     RECORD_SEARCH = "record:search"
     RECORD_EXPORT = "record:export"
+    REGISTER_SEARCH = "register:search"
+    REGISTER_LIFT = "register:lift"
     RETENTION_READ = "retention:read"
     REQUEST_OPEN = "request:open"
     BOARD_READ = "board:read"
@@ -99,6 +101,8 @@ _WRITERS = frozenset({Role.OFFICER, Role.APPROVER})
 _ADMINISTRATORS = frozenset({Role.BOROUGH_ADMINISTRATOR, Role.FORCE_ADMINISTRATOR})
 _FORCE = frozenset({Role.FORCE_ADMINISTRATOR})
 _AUDITOR = frozenset({Role.AUDITOR})
+_INVESTIGATOR = frozenset({Role.INVESTIGATOR})
+_SUPERVISOR = frozenset({Role.SUPERVISOR})
 _OVERSEERS = frozenset({Role.AUDITOR, Role.SUPERVISOR})
 _NOBODY: frozenset[Role] = frozenset()  # of staff: only whoever may run commands on the machine
 # Roles that only a competent authority (Data Protection Act 2018, Part 3) may have: they investigate.
@@ -140,6 +144,10 @@ TABLE: dict[Permission, Rule] = {
     Permission.RECORD_SEARCH: Rule("search the record", Scope.AREA, _AUDITOR, True),
     Permission.RECORD_EXPORT: Rule(
         "export entries of the record, and its signed heads", Scope.ORGANISATION, _AUDITOR, True
+    ),
+    Permission.REGISTER_SEARCH: Rule("search the register of cameras", Scope.AREA, _INVESTIGATOR, True),
+    Permission.REGISTER_LIFT: Rule(
+        "let an investigator go beyond a cap of the register once", Scope.ORGANISATION, _SUPERVISOR, True
     ),
     Permission.RETENTION_READ: Rule(
         "see what is kept and what was removed", Scope.ORGANISATION, _ADMINISTRATORS | _AUDITOR

@@ -222,6 +222,8 @@ def test_a_supervisor_lifts_one_cap_for_one_case_once(town: Town) -> None:
     other = town.token(town.person(Role.INVESTIGATOR))
     with pytest.raises(Invalid):
         town.open(other, town.wanted(wide, reference="0200001/26"))
+    entry = "SELECT actor_id, why FROM audit_entries WHERE event = 'register:lift' ORDER BY id DESC LIMIT 1"
+    assert town.admin.execute(entry).fetchone() == (str(town.supervisor.id), "Long pursuit, DI told")
     ticket = town.open(token, town.wanted(wide, reference="0200001/26"))
     assert town.one("SELECT lift_id IS NOT NULL FROM register_searches WHERE id = %s", ticket)
     with pytest.raises(Invalid):
