@@ -193,3 +193,5 @@ def test_settings_stay_until_they_are_changed(session: sa.orm.Session, makes: An
     found = settings.alter(session, police.id, actor=ACTOR)
     assert (found.case_pattern, found.portal_name, found.portal_url) == ("^CAD[0-9]{4}$", *portal)
     assert settings.alter(session, police.id, no_portal=True, actor=ACTOR).portal_url is None
+    changed = sa.text("SELECT count(*) FROM audit_entries WHERE event = 'register:settings'")
+    assert session.scalar(changed) == 3

@@ -197,6 +197,7 @@ def test_a_request_goes_once_to_each_by_the_ledger(police: Force, worker: Regist
     assert (made.alert_id, made.topic, made.recipients) == (None, sending.TOPIC, 3)
     assert set(frozen) == contacts and len(frozen) == 3
     assert police.request(request).dispatch_id == made.id
+    assert police.events().count("request:send") == 1
 
 
 def test_what_cannot_be_sent_leaves_nothing_behind_and_is_tried_again(
