@@ -31,10 +31,12 @@ class Entry:
 MENU = (
     Entry("Alerts", "compose.home", "alerts", Permission.ALERT_READ),
     Entry("Inbox", "inbox.replies", "inbox", Permission.REPLY_READ),
+    Entry("Search cameras", "search.search", "search", Permission.REGISTER_SEARCH),
     Entry("Cases", "board.cases", "cases", Permission.BOARD_READ),
     Entry("People", "people.people", "people", Permission.STAFF_READ),
     Entry("Teams", "teams.listed", "teams", Permission.TEAM_MANAGE),
     Entry("Organisation", "organisation.organisation", "organisation", Permission.ORGANISATION_READ),
+    Entry("Lift a cap", "lifts.listed", "lifts", Permission.REGISTER_LIFT),
     Entry("Record", "record.search", "record", Permission.RECORD_SEARCH),
     Entry("Retention", "retention.report", "retention", Permission.RETENTION_READ),
     Entry("Misuse", "misuse.reports", "misuse", Permission.MISUSE_READ),
