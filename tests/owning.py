@@ -122,6 +122,7 @@ class Register:
     admin: str
     town: Town
     wording: int
+    signup: UUID | None = None  # the newest
     numbers: itertools.count[int] = field(default_factory=lambda: itertools.count(500))
 
     def begin(self, *typed: str, now: datetime | None = None, **changes: Any) -> str:
@@ -132,7 +133,8 @@ class Register:
             "now": now or utc_now(), "actor": WEB,
         }  # fmt: skip
         with self.registry.sessions.begin() as session:
-            return opting.begin(session, **(values | changes))
+            self.signup, token = opting.begin(session, **(values | changes))
+            return token
 
     def enter(self, page: str, code: str) -> str | None:
         with self.registry.sessions.begin() as session:

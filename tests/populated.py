@@ -393,7 +393,7 @@ def populate(
         "my_camera.change": [f"/cameras/camera/{camera.id}/change"],
         "keep.keep": [registry.signer.batch(KEEP, camera.owner, ends)(known.id)],
         "door.door": ["/staff/cameras/door", f"/staff/cameras/door?{camera.query}"],
-        "door.confirm": [f"/staff/cameras/door/{camera.page}"],
+        "door.confirm": [f"/staff/cameras/door/{camera.signup}"],
         "status.alarm": ["/status/alarms/urgent-stalled", "/status/alarms/brake-pulled"],
     }
     posts = {
@@ -420,7 +420,7 @@ def populate(
         "my_camera.pause_camera": [f"/cameras/camera/{camera.id}/pause"],
         "my_camera.resume_camera": [f"/cameras/camera/{camera.id}/resume"],
         "my_camera.remove": [f"/cameras/camera/{camera.id}/remove"],
-        "door.again": [f"/staff/cameras/door/{camera.page}/again"],
+        "door.again": [f"/staff/cameras/door/{camera.signup}/again"],
         "search.look": ["/staff/register/search"],
         "lifts.give": ["/staff/register/lifts"],
         "board.take": [f"/staff/register/cases/{case}/schedule"],
@@ -519,6 +519,7 @@ class _Camera:
 
     owner: UUID
     id: UUID
+    signup: UUID
     page: str
     code: str
     query: str
@@ -531,13 +532,13 @@ def _camera(makes: Makes, force: Organisation, contact: int, postcode: str, *, t
     owning.ground_in(session, at)
     owner, camera = owning.placed(session, force, contact, at, postcode)
     mail = f"owner-{force.slug}@people.example"
-    page = opting.begin(
+    signup, page = opting.begin(
         session, controller=UUID(str(force.id)), facts=owning.facts(postcode=postcode, at=at), owner=opting.Owner("Jo"),
         addresses=[people.read_address(Channel.EMAIL, mail, fictional=True)], wording=wording, terms=terms,
         now=utc_now(), actor=owning.WEB,
     )  # fmt: skip
     query = urlencode({"kind": "doorbell", "postcode": postcode})
-    return _Camera(owner, camera, page, code_in(session, mail), query)
+    return _Camera(owner, camera, signup, page, code_in(session, mail), query)
 
 
 def _chief(makes: Makes, force: Organisation) -> Staff:

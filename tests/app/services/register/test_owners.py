@@ -91,10 +91,11 @@ def officer(reg: Register) -> str:
 
 
 def test_at_the_door_the_owner_s_code_signs_nobody_in(reg: Register) -> None:
-    page = reg.begin(staff_token=officer(reg))
+    reg.begin(staff_token=officer(reg))
+    assert reg.signup is not None
     before = reg.rows("SELECT count(*) FROM web_sessions")[0][0]
     with reg.registry.sessions.begin() as session:
-        result = opting.enter_for(session, page, reg.code(MAIL), TERMS, actor=WEB, now=utc_now())
+        result = opting.enter_for(session, reg.signup, reg.code(MAIL), TERMS, actor=WEB, now=utc_now())
     assert result is Entered.RIGHT
     assert reg.live() == 1
     assert reg.rows("SELECT count(*) FROM web_sessions")[0][0] == before
