@@ -320,7 +320,7 @@ _READING = [
     BEGIN
         SELECT o.controller_id, g.competent_authority INTO controller, competent
         FROM public.camera_owners o JOIN public.organisations g ON g.id = o.controller_id
-        WHERE mine IN (o.contact_id, o.other_contact_id) ORDER BY o.created_at, o.id LIMIT 1;
+        WHERE o.contact_id = mine OR o.other_contact_id = mine ORDER BY o.created_at, o.id LIMIT 1;
         IF controller IS NULL THEN
             RETURN NULL;
         END IF;
@@ -336,7 +336,7 @@ _READING = [
         mine uuid[];
     BEGIN
         PERFORM register._redeem(ticket, 'own', NULL, contact);
-        mine := ARRAY(SELECT o.id FROM public.camera_owners o WHERE contact IN (o.contact_id, o.other_contact_id)
+        mine := ARRAY(SELECT o.id FROM public.camera_owners o WHERE o.contact_id = contact OR o.other_contact_id = contact
             ORDER BY o.created_at, o.id LIMIT 20);
         RETURN jsonb_build_object('owners', ({_OWNERS}), 'searches', ({_SEARCHES}), 'requests', ({_REQUESTS}));
     END $$
@@ -431,7 +431,8 @@ _FORGET = """
               AND NOT EXISTS (SELECT FROM public.subscriptions s WHERE s.contact_id = c.id)
               AND NOT EXISTS (SELECT FROM public.replies r WHERE r.contact_id = c.id)
               AND NOT EXISTS (SELECT FROM public.person_contact_points p WHERE p.contact_id = c.id)
-              AND NOT EXISTS (SELECT FROM public.camera_owners o WHERE c.id IN (o.contact_id, o.other_contact_id))
+              AND NOT EXISTS (SELECT FROM public.camera_owners o WHERE o.contact_id = c.id)
+              AND NOT EXISTS (SELECT FROM public.camera_owners o WHERE o.other_contact_id = c.id)
             ORDER BY c.id FOR UPDATE);
     BEGIN
         INSERT INTO public.erasures (contact_id, at) SELECT g.id, a_now FROM unnest(gone) AS g(id) ORDER BY 1

@@ -62,9 +62,10 @@ COUNTED = {
 BY_PROVIDER = {"oidc.begin", "oidc.again", "identity.logout"}
 # What the register's gate opens in two transactions: here everything is one, so the second step is always refused.
 TWO_STEPS = {"board.take", "camera_answer.answer", "my_cameras.contact", "my_camera.add", "my_camera.change"}
-# So is the page that these stand on.
+# So is the page that these stand on; and that of `cameras.contact` is the answer to another form.
 ON_OWN_PAGE = {f"my_cameras.{act}" for act in ("resume", "renew", "leave")}
 ON_OWN_PAGE |= {f"my_camera.{act}" for act in ("pause_camera", "resume_camera", "remove")}
+ON_OWN_PAGE.add("cameras.contact")
 COUNTED |= {
     step: {"rate_counters", "audit_entries", "audit_pending", "register_tickets"} for step in TWO_STEPS
 }
