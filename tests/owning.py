@@ -90,12 +90,14 @@ def ground_in(session: Session, at: Pt) -> None:
         )  # fmt: skip
 
 
-def placed(session: Session, force: Organisation, contact: int, at: Pt, postcode: str) -> tuple[UUID, UUID]:
+def placed(
+    session: Session, force: Organisation, contact: int, at: Pt, postcode: str, name: str = NAME
+) -> tuple[UUID, UUID]:
     """Somebody's place in the register, with one camera: (owner, camera)."""
     owner, camera = new_id(), new_id()
-    name = crypto.keyring().encrypt(NAME, "camera_owners.name")
+    sealed = crypto.keyring().encrypt(name, "camera_owners.name")
     put(
-        session, "camera_owners", id=owner, controller_id=force.id, contact_id=contact, name_enc=name, state="active",
+        session, "camera_owners", id=owner, controller_id=force.id, contact_id=contact, name_enc=sealed, state="active",
         confirmed_at=utc_now(), renew_by=utc_now() + timedelta(days=365),
     )  # fmt: skip
     put(
