@@ -447,6 +447,13 @@ def populate(
             "progress.pause": {"why": "Wait for the new picture."},
             "inbox.answer": {"body": "Thank you."},
             "people.find": {"email": address},
+            "search.look": {
+                "reference": "CAD-1/26",
+                "reason": "A burglary on Monday",
+                "places": postcode,
+                "metres": "90",
+            },
+            "lifts.give": {"reference": "CAD-1/26", "reason": "A burglary on Monday"},
             "people.invite": {
                 "name": "PC New",
                 "email": f"new-{force.slug}@police.example",
