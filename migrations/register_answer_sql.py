@@ -68,12 +68,12 @@ _BLIND = f"""
         WITH matched AS (
             SELECT c.cell_id, c.kind, c.night, {_RANK} AS rank
             FROM public.cameras c
+            JOIN public.camera_owners o ON o.id = c.owner_id AND o.controller_id = search.organisation_id
             CROSS JOIN LATERAL (SELECT shift + 24 * c.days_kept AS hours) h
-            WHERE c.live AND c.cell_id = ANY (search.cells) AND c.controller_id = search.organisation_id
-                AND (targets IS NULL OR EXISTS (
-                    SELECT FROM public.register_cells k WHERE k.id = c.cell_id
-                    AND register.may_see(k.outline, CAST(c.bearing AS float8), CAST(c.field AS float8),
-                        CAST(c.reach AS float8), targets)))
+            WHERE c.live AND c.cell_id = ANY (search.cells) AND (targets IS NULL OR EXISTS (
+                SELECT FROM public.register_cells k WHERE k.id = c.cell_id
+                AND register.may_see(k.outline, CAST(c.bearing AS float8), CAST(c.field AS float8),
+                    CAST(c.reach AS float8), targets)))
         ), totals AS (
             SELECT m.cell_id, count(*) AS n, min(m.rank) AS soonest, count(*) FILTER (WHERE m.night) AS night, {_counts}
             FROM matched m GROUP BY m.cell_id
@@ -96,23 +96,9 @@ _BLIND = f"""
 """
 
 
-# Whom an owner agreed with never changes, and stands in the index that answers are read from.
-_CONTROLLER = """
-    BEGIN
-        NEW.controller_id := (SELECT o.controller_id FROM public.camera_owners o WHERE o.id = NEW.owner_id);
-        RETURN NEW;
-    END
-"""
-TRIGGER = (
-    "CREATE TRIGGER cameras_controller BEFORE INSERT OR UPDATE OF owner_id, controller_id ON cameras "
-    "FOR EACH ROW EXECUTE FUNCTION register._camera_controller()"
-)
-
-
 def functions() -> list[str]:
     """Answering, for the app to call."""
     return [
-        function("_camera_controller()", "trigger", _CONTROLLER),
         f"CREATE FUNCTION register._band(n bigint) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURN ({_BAND})",
         function("_blind(search public.register_searches)", "jsonb", _BLIND),
         function("run_search(ticket uuid, token text)", "jsonb", _RUN),

@@ -114,9 +114,6 @@ class Camera(Base):
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
     owner_id: Mapped[UUID] = mapped_column(sa.ForeignKey("camera_owners.id", ondelete="CASCADE"), index=True)
-    controller_id: Mapped[
-        UUID
-    ]  # the owner's: a trigger fills it, so that a search need not ask for each camera
     kind: Mapped[str]
     postcode: Mapped[str]
     at: Mapped[Pt] = mapped_column(GridPoint)
@@ -148,7 +145,7 @@ class Camera(Base):
         sa.Index(
             "ix_cameras_cell",
             "cell_id",
-            postgresql_include=["bearing", "field", "reach", "kind", "days_kept", "night", "controller_id"],
+            postgresql_include=["bearing", "field", "reach", "kind", "days_kept", "night"],
             postgresql_where=sa.text("live"),
         ),
         sa.Index("ix_cameras_at", "at", postgresql_using="gist", postgresql_where=sa.text("live")),

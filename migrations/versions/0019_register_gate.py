@@ -5,7 +5,6 @@ Revision: 0019, after 0018
 
 from __future__ import annotations
 
-import sqlalchemy as sa
 from alembic import op
 
 from migrations import register_answer_sql, register_gate_sql, register_geometry_sql, register_search_sql
@@ -14,8 +13,6 @@ revision = "0019"
 down_revision = "0018"
 branch_labels = None
 depends_on = None
-
-_READ = ["bearing", "field", "reach", "kind", "days_kept", "night"]
 
 
 def upgrade() -> None:
@@ -29,26 +26,9 @@ def upgrade() -> None:
     ]
     for statement in register_gate_sql.as_gate(made):
         op.execute(statement)
-    op.add_column("cameras", sa.Column("controller_id", sa.Uuid(), nullable=False))
-    op.execute(register_answer_sql.TRIGGER)
-    _index([*_READ, "controller_id"])
-
-
-def _index(read: list[str]) -> None:
-    """The index of the cameras of a cell, with what answers read from it."""
-    op.drop_index("ix_cameras_cell", table_name="cameras")
-    op.create_index(
-        "ix_cameras_cell",
-        "cameras",
-        ["cell_id"],
-        postgresql_include=read,
-        postgresql_where=sa.text("live"),
-    )
 
 
 def downgrade() -> None:
     for statement in register_gate_sql.drop():
         op.execute(statement)
-    _index(_READ)
-    op.drop_column("cameras", "controller_id")
     op.execute(f"REVOKE ALL ON register_cells FROM {register_gate_sql.GATE}")
