@@ -114,7 +114,7 @@ test-all: test test-slow test-browser test-chaos ## every test
 .PHONY: nightly
 nightly: $(READY) ## every test, 50,000 fuzzed requests, and every fault in mid-send
 	@$(MAKE) test-all
-	@FUZZ=50000 $(TEST_ENV) "$(PY)" -m pytest -q tests/architecture/test_fuzz.py
+	@FUZZ=50000 $(PYTEST) -q tests/architecture/test_fuzz.py
 	@$(MAKE) chaos
 
 .PHONY: lint
