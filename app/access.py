@@ -22,6 +22,7 @@ from app.models.audit import AuditEntry
 from app.models.ledger import Dispatch
 from app.models.misuse import MisuseReport
 from app.models.organisations import Organisation
+from app.models.register import CameraRequest, Investigation, RegisterSearch
 from app.models.replies import Reply
 from app.models.staff import Staff
 from app.models.teams import Team
@@ -40,6 +41,7 @@ __all__ = [
     "may",
     "may_on",
     "of",
+    "of_case",
     "of_team",
     "reach",
     "row",
@@ -48,7 +50,21 @@ __all__ = [
 
 # How long a factor counts as just shown.
 FRESH = timedelta(minutes=10)
-Row = TypeVar("Row", Agreement, Alert, AuditEntry, Dispatch, MisuseReport, Reply, RoleGrant, Staff, Team)
+Row = TypeVar(
+    "Row",
+    Agreement,
+    Alert,
+    AuditEntry,
+    CameraRequest,
+    Dispatch,
+    Investigation,
+    MisuseReport,
+    RegisterSearch,
+    Reply,
+    RoleGrant,
+    Staff,
+    Team,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,7 +254,17 @@ def may_on(session: Session, who: Who, permission: Permission, thing: Row) -> bo
         return may(who, permission) and _of_entry(session, who, permission, thing)
     if isinstance(thing, MisuseReport) and thing.bars(who.id, who.team_id, who.name):
         return False
-    if isinstance(thing, Agreement | MisuseReport | RoleGrant | Staff):
+    if isinstance(thing, CameraRequest | Investigation) and not of_case(session, who, thing):
+        return False
+    if (
+        isinstance(thing, RegisterSearch)
+        and permission is Permission.REQUEST_OPEN
+        and thing.staff_id != who.id
+    ):
+        return False  # who asks owners knows what they searched for
+    if isinstance(
+        thing, Agreement | CameraRequest | Investigation | MisuseReport | RegisterSearch | RoleGrant | Staff
+    ):
         organisation = thing.organisation_id
     else:
         organisation = thing.controller_id
@@ -254,6 +280,15 @@ def may_on(session: Session, who: Who, permission: Permission, thing: Row) -> bo
             return codes is not None and inside(session, who, permission, codes)
         case _:
             return True
+
+
+def of_case(session: Session, who: Who, thing: CameraRequest | Investigation) -> bool:
+    """Whether a case, or the one that a request belongs to, is somebody's: they searched for it, or supervise."""
+    if Role.SUPERVISOR in who.roles():
+        return True
+    case = thing.id if isinstance(thing, Investigation) else thing.investigation_id
+    mine = sa.exists().where(RegisterSearch.investigation_id == case, RegisterSearch.staff_id == who.id)
+    return bool(session.scalar(sa.select(mine)))
 
 
 # Whom or what an entry of no organisation may be about so that it is a person's, and not the service's.
