@@ -261,7 +261,7 @@ def populate(
     )  # fmt: skip
     passkey, recovery, elsewhere = ways_in(session, chief)
     case, searched, asking, asked_by = register_rows.asked(
-        session, force, chief, phone.id, number=next(makes.numbers) + 1_000, now=now
+        session, force.id, chief.id, phone.id, number=next(makes.numbers) + 1_000, now=now
     )
     (place,) = (one.place for one in subscriptions.mine(session, known.id))
     auditor = audit.Actor(audit.ActorKind.STAFF, id=str(chief.id), origin="web")
