@@ -22,10 +22,12 @@ from app.models.audit import AuditEntry
 from app.models.ledger import Dispatch
 from app.models.misuse import MisuseReport
 from app.models.organisations import Organisation
+from app.models.register import Investigation, RegisterSearch
+from app.models.register_watch import SearchFinding, SearchReview
 from app.models.replies import Reply
 from app.models.staff import Staff
 from app.models.teams import Team
-from app.permissions import TABLE, Permission, Role, Scope
+from app.permissions import INVESTIGATE, TABLE, Permission, Role, Scope
 
 __all__ = [
     "FRESH",
@@ -41,6 +43,7 @@ __all__ = [
     "may_on",
     "of",
     "of_team",
+    "outside",
     "reach",
     "row",
     "standing",
@@ -48,7 +51,22 @@ __all__ = [
 
 # How long a factor counts as just shown.
 FRESH = timedelta(minutes=10)
-Row = TypeVar("Row", Agreement, Alert, AuditEntry, Dispatch, MisuseReport, Reply, RoleGrant, Staff, Team)
+Row = TypeVar(
+    "Row",
+    Agreement,
+    Alert,
+    AuditEntry,
+    Dispatch,
+    Investigation,
+    MisuseReport,
+    RegisterSearch,
+    Reply,
+    RoleGrant,
+    SearchFinding,
+    SearchReview,
+    Staff,
+    Team,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,7 +256,16 @@ def may_on(session: Session, who: Who, permission: Permission, thing: Row) -> bo
         return may(who, permission) and _of_entry(session, who, permission, thing)
     if isinstance(thing, MisuseReport) and thing.bars(who.id, who.team_id, who.name):
         return False
-    if isinstance(thing, Agreement | MisuseReport | RoleGrant | Staff):
+    if isinstance(thing, SearchFinding | SearchReview) and not _outside_of(session, who, thing.staff_id):
+        return False
+    # Nobody keeps a search of their own from owners.
+    if (
+        isinstance(thing, RegisterSearch)
+        and thing.staff_id == who.id
+        and permission is Permission.WITHHOLD_SEARCH
+    ):
+        return False
+    if isinstance(thing, _OF_ORGANISATION):
         organisation = thing.organisation_id
     else:
         organisation = thing.controller_id
@@ -254,6 +281,31 @@ def may_on(session: Session, who: Who, permission: Permission, thing: Row) -> bo
             return codes is not None and inside(session, who, permission, codes)
         case _:
             return True
+
+
+_OF_ORGANISATION = (
+    Agreement, Investigation, MisuseReport, RegisterSearch, RoleGrant, SearchFinding, SearchReview, Staff,
+)  # fmt: skip
+
+
+def outside(who: Who, searcher: Any) -> sa.ColumnElement[bool]:
+    """Whether somebody stands outside the line of whoever searched (a column of staff ids), as a condition of a list.
+
+    In it are the searcher, their team, and whoever gave them the role that they search by.
+    """
+    gave = sa.exists().where(
+        RoleGrant.staff_id == searcher,
+        RoleGrant.given_by == str(who.id),
+        RoleGrant.role.in_(sorted(INVESTIGATE)),
+    )
+    found = sa.and_(searcher != who.id, ~gave)
+    if who.team_id is None:
+        return found
+    return sa.and_(found, ~sa.exists().where(Staff.id == searcher, Staff.team_id == who.team_id))
+
+
+def _outside_of(session: Session, who: Who, searcher: UUID) -> bool:
+    return bool(session.scalar(sa.select(outside(who, sa.literal(searcher, sa.Uuid)))))
 
 
 # Whom or what an entry of no organisation may be about so that it is a person's, and not the service's.

@@ -24,8 +24,9 @@ from app.web.officer import (
     sign_in,
     step_up,
 )
-from app.web.public import about, alerts, area, security, ward
+from app.web.public import about, alerts, area, figures, security, ward
 from app.web.resident import leave, manage, reply, subscribe
+from app.web.steward import findings, home, reviews, withholding
 from config.fields import Part
 
 LARGEST_REQUEST = 64 * 1024  # bytes; the webhooks allow themselves more
@@ -33,6 +34,7 @@ LARGEST_REQUEST = 64 * 1024  # bytes; the webhooks allow themselves more
 PARTS = (
     *(health.pages, metrics.pages, twilio.hooks, sendgrid.hooks),
     *(ward.pages, area.pages, alerts.pages, about.pages, security.pages),
+    *(figures.pages, findings.pages, reviews.pages, withholding.pages, home.pages),
     *(subscribe.pages, manage.pages, leave.pages, reply.pages),
     *(oidc.pages, identity.hooks),
     *(sign_in.pages, invitation.pages, step_up.pages, account.pages, passkeys.pages),

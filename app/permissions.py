@@ -78,6 +78,9 @@ class Permission(StrEnum):
     RECORD_SEARCH = "record:search"
     RECORD_EXPORT = "record:export"
     RETENTION_READ = "retention:read"
+    FINDING_READ = "finding:read"
+    REVIEW_JUDGE = "review:judge"
+    WITHHOLD_SEARCH = "withhold:search"
     SERVICE_OPERATE = "service:operate"
 
 
@@ -97,6 +100,7 @@ _ADMINISTRATORS = frozenset({Role.BOROUGH_ADMINISTRATOR, Role.FORCE_ADMINISTRATO
 _FORCE = frozenset({Role.FORCE_ADMINISTRATOR})
 _AUDITOR = frozenset({Role.AUDITOR})
 _OVERSEERS = frozenset({Role.AUDITOR, Role.SUPERVISOR})
+_WATCHERS = frozenset({Role.AUDITOR, Role.STEWARD, Role.SUPERVISOR})
 _NOBODY: frozenset[Role] = frozenset()  # of staff: only whoever may run commands on the machine
 
 TABLE: dict[Permission, Rule] = {
@@ -138,6 +142,17 @@ TABLE: dict[Permission, Rule] = {
     ),
     Permission.RETENTION_READ: Rule(
         "see what is kept and what was removed", Scope.ORGANISATION, _ADMINISTRATORS | _AUDITOR
+    ),
+    Permission.FINDING_READ: Rule(
+        "read and close findings of unusual searching, outside the searcher's line",
+        Scope.ORGANISATION,
+        _WATCHERS,
+    ),
+    Permission.REVIEW_JUDGE: Rule(
+        "review searches of the register, outside the searcher's line", Scope.ORGANISATION, _WATCHERS
+    ),
+    Permission.WITHHOLD_SEARCH: Rule(
+        "keep a search from owners until a date", Scope.ORGANISATION, frozenset({Role.SUPERVISOR}), True
     ),
     Permission.SERVICE_OPERATE: Rule("run, set up and repair the service", Scope.SERVICE, _NOBODY),
 }

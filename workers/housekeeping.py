@@ -12,7 +12,7 @@ from app import queue
 from app.db import utc_now
 from app.services import reminders, retention
 from app.services.ledger import months
-from workers import runtime
+from workers import runtime, watching
 
 log = structlog.get_logger(__name__)
 
@@ -29,6 +29,7 @@ def keep_house() -> int:
 def _keep_house() -> int:
     gone = sum(_months() if one.name == retention.LEDGER else _purge(one) for one in retention.CLASSES)
     _remind()
+    watching.watch()
     return gone
 
 
