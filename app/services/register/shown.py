@@ -108,8 +108,8 @@ _SPOTS = sa.text(
             greatest(coalesce(s.radius, 0), 100) AS wide
         FROM register_searches s WHERE s.id = :search
     ) s JOIN postcodes p ON p.live AND p.at <@ box(
-        point((s.round)[0][0] + s.wide, (s.round)[0][1] + s.wide),
-        point((s.round)[1][0] - s.wide, (s.round)[1][1] - s.wide))
+        point(((s.round)[0])[0] + s.wide, ((s.round)[0])[1] + s.wide),
+        point(((s.round)[1])[0] - s.wide, ((s.round)[1])[1] - s.wide))
     ORDER BY inside DESC, p.postcode LIMIT :most
     """
 )
