@@ -13,6 +13,7 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from app import crypto
@@ -115,7 +116,7 @@ def _draw(
     rows = [(search, staff) for search, staff in lots]
     given = _assigned(session, rows, reviewers)
     session.execute(
-        sa.insert(SearchReview.__table__),  # type: ignore[arg-type]
+        insert(SearchReview.__table__).on_conflict_do_nothing(),  # type: ignore[arg-type]
         [
             {
                 "id": new_id(), "organisation_id": organisation, "search_id": search, "staff_id": staff, "month": month,

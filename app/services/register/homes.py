@@ -24,6 +24,7 @@ def of(session: Session, staff_id: UUID) -> str | None:
     """What the ward is called that somebody lives in, or None."""
     found: str | None = session.scalar(
         sa.select(sa.func.coalesce(Area.name, StaffHome.ward_code))
+        .select_from(StaffHome)
         .outerjoin(Area, sa.and_(Area.code == StaffHome.ward_code, Area.valid_to.is_(None)))
         .where(StaffHome.staff_id == staff_id, StaffHome.until.is_(None))
     )

@@ -28,7 +28,8 @@ _LATELY = """
             AND s.opened_at <= :now
             AND NOT EXISTS (
                 SELECT 1 FROM search_findings f
-                WHERE f.staff_id = s.staff_id AND f.rule = :rule AND f.state <> 'open' AND s.id = ANY(f.searches))
+                WHERE f.staff_id = s.staff_id AND f.rule = :rule AND f.state <> 'open' AND s.id = ANY(f.searches)
+                    AND f.closed_at > CAST(:now AS timestamptz) - CAST(:span AS interval))
     )
 """
 _NIGHT = "({0}::time >= '22:00' OR {0}::time < '06:00')".replace("::time", "\\:\\:time")
