@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 import sqlalchemy as sa
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
 from app.errors import Missing
 from app.models.access import Agreement, RoleGrant
@@ -293,15 +293,18 @@ def outside(who: Who, searcher: Any) -> sa.ColumnElement[bool]:
 
     In it are the searcher, their team, and whoever gave them the role that they search by.
     """
-    gave = sa.exists().where(
+    gave = sa.select(RoleGrant.id).where(
         RoleGrant.staff_id == searcher,
         RoleGrant.given_by == str(who.id),
         RoleGrant.role.in_(sorted(INVESTIGATE)),
     )
-    found = sa.and_(searcher != who.id, ~gave)
+    found = sa.and_(searcher != who.id, ~gave.exists())
     if who.team_id is None:
         return found
-    return sa.and_(found, ~sa.exists().where(Staff.id == searcher, Staff.team_id == who.team_id))
+    mate = aliased(Staff)
+    return sa.and_(
+        found, ~sa.select(mate.id).where(mate.id == searcher, mate.team_id == who.team_id).exists()
+    )
 
 
 def _outside_of(session: Session, who: Who, searcher: UUID) -> bool:

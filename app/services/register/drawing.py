@@ -84,7 +84,11 @@ def draw(session: Session, organisation: UUID, *, now: datetime) -> int:
     """Draw last month's searches, once; how many. What a reviewer who is gone left goes to another."""
     month = month_before(now)
     reviewers = watchers.of(session, organisation, REVIEWERS, now=now)
-    drawn = sa.exists().where(SearchReview.organisation_id == organisation, SearchReview.month == month)
+    drawn = (
+        sa.select(SearchReview.id)
+        .where(SearchReview.organisation_id == organisation, SearchReview.month == month)
+        .exists()
+    )
     made = 0
     if not session.scalar(sa.select(drawn)):
         made = _draw(session, organisation, month, reviewers, now)

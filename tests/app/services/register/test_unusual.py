@@ -316,6 +316,9 @@ def test_only_steward_and_auditor_outside_the_line_are_told_and_the_message_name
     team = force.makes.team(force.police, [borough])
     force.one.team_id = team.id
     wanted = {watcher(force, role).email for role in (Role.STEWARD, Role.AUDITOR)}
+    auditor = watcher(force, Role.AUDITOR)
+    auditor.team_id = force.makes.team(force.police, [borough]).id  # of another team
+    wanted.add(auditor.email)
     mate, giver, own = (watcher(force, Role.AUDITOR) for _ in range(3))
     watcher(force, Role.SUPERVISOR)
     watcher(force, Role.OFFICER)
@@ -330,9 +333,9 @@ def test_only_steward_and_auditor_outside_the_line_are_told_and_the_message_name
     look(force, NOON + HOUR)
     messages = told(force)
     assert {one.address for one in messages} == wanted
-    assert len(messages) == 2
+    assert len(messages) == 3
     (found,) = findings(force)
-    assert found.told == 2
+    assert found.told == 3
     for one in messages:
         words = f"{one.subject} {one.text} {one.html}"
         assert f"{SITE}/staff/register/findings/{found.id}" in words
