@@ -58,8 +58,9 @@ def settle(app: Registry) -> tuple[Organisation, str, str]:
 
 
 def test_keeping_house_watches_the_register_and_again_finds_nothing_new(
-    app: Registry, worker: Registry
+    app: Registry, worker: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(places, "SEEN_AGAIN", timedelta(days=250))
     police, name, auditor = settle(app)
 
     def kept() -> dict[str, list[tuple[object, ...]]]:

@@ -50,9 +50,9 @@ _COUNT = sa.text(
 )
 _REMIND = sa.text(
     """
-    UPDATE search_reviews SET reminded = :level WHERE id IN (
+    UPDATE search_reviews SET reminded = :level WHERE id = ANY(ARRAY(
         SELECT id FROM search_reviews
-        WHERE judged_at IS NULL AND due_at <= :before AND reminded < :level ORDER BY due_at LIMIT :most)
+        WHERE judged_at IS NULL AND due_at <= :before AND reminded < :level ORDER BY due_at LIMIT :most))
     RETURNING organisation_id, reviewer_id
     """
 )
