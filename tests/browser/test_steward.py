@@ -74,7 +74,7 @@ def test_a_steward_reads_a_finding_and_closes_it(
         screen.type("What you found out", "They work on a series of burglaries.")
         screen.press("Close the finding")
         assert "State Explained" in screen.words
-        screen.press("Findings")
+        screen.go("/staff/register/findings?state=closed")
         assert "Explained on" in screen.words
         clean(screen)
 
