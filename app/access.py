@@ -22,7 +22,7 @@ from app.models.audit import AuditEntry
 from app.models.ledger import Dispatch
 from app.models.misuse import MisuseReport
 from app.models.organisations import Organisation
-from app.models.register import Investigation, RegisterSearch
+from app.models.register import CameraRequest, Investigation, RegisterSearch
 from app.models.register_watch import SearchFinding, SearchReview
 from app.models.replies import Reply
 from app.models.staff import Staff
@@ -42,6 +42,7 @@ __all__ = [
     "may",
     "may_on",
     "of",
+    "of_case",
     "of_team",
     "outside",
     "reach",
@@ -56,6 +57,7 @@ Row = TypeVar(
     Agreement,
     Alert,
     AuditEntry,
+    CameraRequest,
     Dispatch,
     Investigation,
     MisuseReport,
@@ -265,6 +267,14 @@ def may_on(session: Session, who: Who, permission: Permission, thing: Row) -> bo
         and permission is Permission.WITHHOLD_SEARCH
     ):
         return False
+    if isinstance(thing, CameraRequest | Investigation) and not of_case(session, who, thing):
+        return False
+    if (
+        isinstance(thing, RegisterSearch)
+        and permission is Permission.REQUEST_OPEN
+        and thing.staff_id != who.id
+    ):
+        return False  # who asks owners knows what they searched for
     if isinstance(thing, _OF_ORGANISATION):
         organisation = thing.organisation_id
     else:
@@ -284,7 +294,7 @@ def may_on(session: Session, who: Who, permission: Permission, thing: Row) -> bo
 
 
 _OF_ORGANISATION = (
-    Agreement, Investigation, MisuseReport, RegisterSearch, RoleGrant, SearchFinding, SearchReview, Staff,
+    Agreement, CameraRequest, Investigation, MisuseReport, RegisterSearch, RoleGrant, SearchFinding, SearchReview, Staff,
 )  # fmt: skip
 
 
@@ -309,6 +319,15 @@ def outside(who: Who, searcher: Any) -> sa.ColumnElement[bool]:
 
 def _outside_of(session: Session, who: Who, searcher: UUID) -> bool:
     return bool(session.scalar(sa.select(outside(who, sa.literal(searcher, sa.Uuid)))))
+
+
+def of_case(session: Session, who: Who, thing: CameraRequest | Investigation) -> bool:
+    """Whether a case, or the one that a request belongs to, is somebody's: they searched for it, or supervise."""
+    if Role.SUPERVISOR in who.roles():
+        return True
+    case = thing.id if isinstance(thing, Investigation) else thing.investigation_id
+    mine = sa.exists().where(RegisterSearch.investigation_id == case, RegisterSearch.staff_id == who.id)
+    return bool(session.scalar(sa.select(mine)))
 
 
 # Whom or what an entry of no organisation may be about so that it is a person's, and not the service's.

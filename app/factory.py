@@ -12,9 +12,11 @@ from app.registry import Registry, open_registry
 from app.web import context, envelope, errors, frame, guards, health, intake, metrics, static_files
 from app.web.admin import organisation, record, retention, roles, staff, status, teams
 from app.web.hooks import desk, identity, sendgrid, twilio
+from app.web.investigator import board, requests
 from app.web.officer import (
     account,
     compose,
+    door,
     inbox,
     invitation,
     misuse,
@@ -25,7 +27,17 @@ from app.web.officer import (
     step_up,
 )
 from app.web.public import about, alerts, area, figures, security, ward
-from app.web.resident import leave, manage, reply, subscribe
+from app.web.resident import (
+    camera_answer,
+    cameras,
+    keep,
+    leave,
+    manage,
+    my_camera,
+    my_cameras,
+    reply,
+    subscribe,
+)
 from app.web.steward import findings, home, reviews, withholding
 from config.fields import Part
 
@@ -35,7 +47,9 @@ PARTS = (
     *(health.pages, metrics.pages, twilio.hooks, sendgrid.hooks),
     *(ward.pages, area.pages, alerts.pages, about.pages, security.pages),
     *(figures.pages, findings.pages, reviews.pages, withholding.pages, home.pages),
-    *(subscribe.pages, manage.pages, leave.pages, reply.pages),
+    *(subscribe.pages, manage.pages, leave.pages, reply.pages, camera_answer.pages),
+    *(cameras.pages, my_cameras.pages, my_camera.pages, keep.pages, door.pages),
+    *(requests.pages, board.pages),
     *(oidc.pages, identity.hooks),
     *(sign_in.pages, invitation.pages, step_up.pages, account.pages, passkeys.pages),
     *(compose.pages, progress.pages, inbox.pages, misuse.pages),

@@ -67,6 +67,7 @@ class Permission(StrEnum):
     DISPATCH_HOLD = "dispatch:hold"
     REPLY_READ = "reply:read"
     REPLY_ANSWER = "reply:answer"
+    CAMERA_ADD = "camera:add"
     STAFF_READ = "staff:read"
     STAFF_INVITE = "staff:invite"
     STAFF_LEAVE = "staff:leave"
@@ -77,10 +78,15 @@ class Permission(StrEnum):
     ORGANISATION_ALTER = "organisation:alter"
     RECORD_SEARCH = "record:search"
     RECORD_EXPORT = "record:export"
+    REGISTER_SEARCH = "register:search"
+    REGISTER_LIFT = "register:lift"
     RETENTION_READ = "retention:read"
     FINDING_READ = "finding:read"
     REVIEW_JUDGE = "review:judge"
     WITHHOLD_SEARCH = "withhold:search"
+    REQUEST_OPEN = "request:open"
+    BOARD_READ = "board:read"
+    SCHEDULE_EXPORT = "schedule:export"
     SERVICE_OPERATE = "service:operate"
 
 
@@ -99,9 +105,13 @@ _WRITERS = frozenset({Role.OFFICER, Role.APPROVER})
 _ADMINISTRATORS = frozenset({Role.BOROUGH_ADMINISTRATOR, Role.FORCE_ADMINISTRATOR})
 _FORCE = frozenset({Role.FORCE_ADMINISTRATOR})
 _AUDITOR = frozenset({Role.AUDITOR})
+_INVESTIGATOR = frozenset({Role.INVESTIGATOR})
+_SUPERVISOR = frozenset({Role.SUPERVISOR})
 _OVERSEERS = frozenset({Role.AUDITOR, Role.SUPERVISOR})
 _WATCHERS = frozenset({Role.AUDITOR, Role.STEWARD, Role.SUPERVISOR})
 _NOBODY: frozenset[Role] = frozenset()  # of staff: only whoever may run commands on the machine
+# Roles that only a competent authority (Data Protection Act 2018, Part 3) may have: they investigate.
+INVESTIGATE = frozenset({Role.INVESTIGATOR, Role.SUPERVISOR})
 
 TABLE: dict[Permission, Rule] = {
     Permission.ACCOUNT_MANAGE: Rule("see one's own account, end one's sessions", Scope.OWN, EVERYBODY),
@@ -124,6 +134,7 @@ TABLE: dict[Permission, Rule] = {
     ),
     Permission.REPLY_READ: Rule("read what residents replied", Scope.TEAM, _WRITERS),
     Permission.REPLY_ANSWER: Rule("answer, close and reopen replies", Scope.TEAM, _WRITERS),
+    Permission.CAMERA_ADD: Rule("add a camera at its owner's door", Scope.AREA, _WRITERS | {Role.STEWARD}),
     Permission.STAFF_READ: Rule("list staff and their roles", Scope.ORGANISATION, _ADMINISTRATORS | _AUDITOR),
     Permission.STAFF_INVITE: Rule("invite somebody to become staff", Scope.AREA, _ADMINISTRATORS, True),
     Permission.STAFF_LEAVE: Rule("let somebody leave, and sign them out", Scope.AREA, _ADMINISTRATORS, True),
@@ -140,6 +151,10 @@ TABLE: dict[Permission, Rule] = {
     Permission.RECORD_EXPORT: Rule(
         "export entries of the record, and its signed heads", Scope.ORGANISATION, _AUDITOR, True
     ),
+    Permission.REGISTER_SEARCH: Rule("search the register of cameras", Scope.AREA, _INVESTIGATOR, True),
+    Permission.REGISTER_LIFT: Rule(
+        "let an investigator go beyond a cap of the register once", Scope.ORGANISATION, _SUPERVISOR, True
+    ),
     Permission.RETENTION_READ: Rule(
         "see what is kept and what was removed", Scope.ORGANISATION, _ADMINISTRATORS | _AUDITOR
     ),
@@ -153,6 +168,24 @@ TABLE: dict[Permission, Rule] = {
     ),
     Permission.WITHHOLD_SEARCH: Rule(
         "keep a search from owners until a date", Scope.ORGANISATION, frozenset({Role.SUPERVISOR}), True
+    ),
+    Permission.REQUEST_OPEN: Rule(
+        "ask owners of cameras by a search of one's own, close requests of one's own cases",
+        Scope.ORGANISATION,
+        INVESTIGATE,
+        True,
+    ),
+    Permission.BOARD_READ: Rule(
+        "read what owners answered, in cases of one's own (a supervisor: in all)",
+        Scope.ORGANISATION,
+        INVESTIGATE,
+        True,
+    ),
+    Permission.SCHEDULE_EXPORT: Rule(
+        "take out the schedule of a case of one's own (a supervisor: of any)",
+        Scope.ORGANISATION,
+        INVESTIGATE,
+        True,
     ),
     Permission.SERVICE_OPERATE: Rule("run, set up and repair the service", Scope.SERVICE, _NOBODY),
 }
@@ -218,6 +251,8 @@ COMMANDS: dict[str, Permission] = {
     "preferences show": _OPERATE,
     "provider list": _OPERATE,
     "provider stand-in": _OPERATE,
+    "register cells": _OPERATE,
+    "register settings": Permission.ORGANISATION_ALTER,
     "retention classes": _OPERATE,
     "retention report": Permission.RETENTION_READ,
     "role grant": Permission.ROLE_GRANT,
@@ -245,8 +280,6 @@ GRANTABLE: dict[Role, frozenset[Role]] = {
 }
 # Roles whose rights are the whole organisation's wherever they are granted: only whoever may grant everywhere does.
 WIDE = frozenset({Role.SUPERVISOR, Role.FORCE_ADMINISTRATOR, Role.AUDITOR})
-# Roles that only a competent authority (Data Protection Act 2018, Part 3) may have: they investigate.
-INVESTIGATE = frozenset({Role.INVESTIGATOR, Role.SUPERVISOR})
 
 
 def printed() -> str:

@@ -28,7 +28,7 @@ _LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*")
 _RIGHT_TO_LEFT = frozenset({"ar", "ckb", "dv", "fa", "he", "ps", "sd", "ug", "ur", "yi"})
 _BREAKS = frozenset({"Cc", "Cs", "Zl", "Zp", "Zs"})
 _TURNS_TEXT = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
-_SMS_PLACE = re.compile(r"\{(stop|name|reply)\}")
+_SMS_PLACE = re.compile(r"\{(stop|name|reply|camera)\}")
 # How a text says what can be done: to a number that takes answers, and from a sender that takes none.
 _STOP_BY_TEXT, _STOP_BY_LINK = "Text STOP to end", "Stop: {stop}"
 _TELL_BY_TEXT, _TELL_BY_LINK = "Reply to this text or tell us: {reply}", "Tell us: {reply}"
@@ -46,12 +46,12 @@ class RenderError(ValueError):
 
 
 class Tags:
-    """The substitution tags of one dispatch: ``stop``, ``manage``, ``reply``, ``name_text``, ``name_html``.
+    """The substitution tags of one dispatch: ``stop``, ``manage``, ``reply``, ``camera``, ``name_text``, ``name_html``.
 
     ``nonce``: 6 to 64 lower-case letters and digits, random; use 12 hex digits or more.
     """
 
-    __slots__ = ("manage", "name_html", "name_text", "reply", "stop")
+    __slots__ = ("camera", "manage", "name_html", "name_text", "reply", "stop")
 
     def __init__(self, nonce: str) -> None:
         if not _NONCE.fullmatch(nonce):
@@ -59,16 +59,22 @@ class Tags:
         self.stop = f"[[stop:{nonce}]]"
         self.manage = f"[[manage:{nonce}]]"
         self.reply = f"[[reply:{nonce}]]"
+        self.camera = f"[[camera:{nonce}]]"
         self.name_text = f"[[name:{nonce}]]"
         self.name_html = f"[[name-html:{nonce}]]"
 
 
 def substitutions(
-    tags: Tags, stop_url: str, manage_url: str, name: str | None, reply_url: str | None = None
+    tags: Tags,
+    stop_url: str,
+    manage_url: str,
+    name: str | None,
+    reply_url: str | None = None,
+    camera_url: str | None = None,
 ) -> dict[str, str]:
     """Tag → value for one person. ``name`` None or blank becomes "neighbour".
 
-    ``reply_url`` for content that holds the tag, and for no other: the third link costs time.
+    ``reply_url`` and ``camera_url`` for content that holds the tag, and for no other: a third link costs time.
     """
     if name and name.isalpha() and len(name) <= LONGEST_NAME:  # nearly every name: nothing to tidy or escape
         shown = marked_up = name
@@ -83,6 +89,8 @@ def substitutions(
     }
     if reply_url is not None:
         values[tags.reply] = reply_url
+    if camera_url is not None:
+        values[tags.camera] = camera_url
     return values
 
 
@@ -178,7 +186,9 @@ def compile_sms(
     if not text:
         raise RenderError("empty", "A text message needs a text.")
     if _SMS_PLACE.search(text):
-        raise RenderError("braces", "Do not write {stop}, {reply} or {name}. For a name write ((name)).")
+        raise RenderError(
+            "braces", "Do not write {stop}, {reply}, {camera} or {name}. For a name write ((name))."
+        )
     body = _filled(text, "{name}")
     who, ref = (_SMS_PLACE.sub("", _one_line(part)) for part in (controller_name, reference))
     end = _STOP_BY_TEXT if two_way else _STOP_BY_LINK
@@ -187,6 +197,13 @@ def compile_sms(
     tell = _TELL_BY_TEXT if two_way else _TELL_BY_LINK
     # A link ends where its line ends, on every phone.
     return f"{who}: {body}\nRef {ref}. {tell}\n{end}"
+
+
+def compile_camera_sms(reference: str, controller_name: str, two_way: bool) -> str:
+    """The text that asks somebody about their camera: a link, and nothing of what it is about."""
+    who, ref = (_SMS_PLACE.sub("", _one_line(part)) for part in (controller_name, reference))
+    end = _STOP_BY_TEXT if two_way else _STOP_BY_LINK
+    return f"{who}: a question about your camera. Please answer here: {{camera}}\nRef {ref}.\n{end}"
 
 
 def one_way(text: str) -> str:
@@ -199,14 +216,16 @@ def one_way(text: str) -> str:
     return f"{head}\n{last}"
 
 
-def fill_sms(body: str, *, stop_url: str = "", name: str | None = None, reply_url: str = "") -> str:
+def fill_sms(
+    body: str, *, stop_url: str = "", name: str | None = None, reply_url: str = "", camera_url: str = ""
+) -> str:
     """A compiled text for one person. Values are put in once: a name that reads "{stop}" stays text.
 
     A name of more than 20 characters, or that would change the alphabet of the text, is left out.
     """
     if "{" not in body:
         return body
-    values = {"stop": stop_url, "reply": reply_url, "name": _name_in_text(name)}
+    values = {"stop": stop_url, "reply": reply_url, "camera": camera_url, "name": _name_in_text(name)}
     return _SMS_PLACE.sub(lambda place: values[place[1]], body)
 
 

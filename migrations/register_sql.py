@@ -16,8 +16,8 @@ PRIVATE = ("camera_owners", "cameras", "request_recipients", "disclosures", "reg
 # table: (what the app may do, what the worker may do), of what says nothing about an owner.
 RIGHTS = {
     "register_settings": ("SELECT, INSERT, UPDATE", "SELECT"),
-    "investigations": ("SELECT, INSERT, UPDATE (closed_at)", "SELECT"),
-    "register_lifts": ("SELECT, INSERT", "SELECT"),
+    "investigations": ("SELECT, UPDATE (closed_at)", "SELECT"),
+    "register_lifts": ("SELECT", "SELECT"),
     "register_searches": ("SELECT", "SELECT"),
     "search_withholdings": ("SELECT, INSERT", "SELECT"),
     "camera_requests": ("SELECT", "SELECT"),
@@ -29,11 +29,11 @@ GATE_RIGHTS = {
     "cameras": "SELECT, INSERT, UPDATE, DELETE",
     "request_recipients": "SELECT, INSERT, UPDATE",
     "disclosures": "SELECT, INSERT",
-    "register_tickets": "SELECT, INSERT, UPDATE (lapsed_at), DELETE",
+    "register_tickets": "SELECT, INSERT, UPDATE (settled, lapsed_at), DELETE",
     "register_settings": "SELECT",
-    "investigations": "SELECT",
-    "register_lifts": "SELECT, UPDATE (used_at)",
-    "register_searches": "SELECT, INSERT, UPDATE (lapsed_at)",
+    "investigations": "SELECT, INSERT",
+    "register_lifts": "SELECT, INSERT, UPDATE (used_at)",
+    "register_searches": "SELECT, INSERT, UPDATE (settled, lapsed_at)",
     "search_withholdings": "SELECT",
     "camera_requests": "SELECT, INSERT, UPDATE (dispatch_id, state, closed_at, closed_why, outcome_enc)",
     "audit_entries": (

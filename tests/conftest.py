@@ -29,6 +29,7 @@ from app.registry import Registry, open_registry  # noqa: E402
 from app.services import areas  # noqa: E402
 from config.fields import Part  # noqa: E402
 from config.settings import Settings  # noqa: E402
+from tests import register_rows  # noqa: E402
 from tests.factories import Makes  # noqa: E402
 from workers import runtime  # noqa: E402
 
@@ -103,6 +104,7 @@ def template(cluster: Endpoints, worker_id: str) -> Iterator[str]:
     _drop(cluster, name)
     roles.create_database(cluster.owner_database_url, name)
     migrate.upgrade(_other(cluster.owner_database_url, name))
+    register_rows.prepare(_other(cluster.admin_database_url, name))
     yield name
     _drop(cluster, name)
 

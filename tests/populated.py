@@ -36,8 +36,9 @@ from app.services.confirmations import own_page, signups
 from app.services.oidc import providers
 from app.services.record_search import tickets
 from app.services.record_search.wanted import Wanted
-from messaging.links import LIVES, MANAGE, REPLY, STOP, Signer
+from messaging.links import CAMERA, LIVES, MANAGE, REPLY, STOP, Signer
 from messaging.types import Channel
+from tests import register_rows
 from tests.entering import PASSWORD, code_in, enrol, invite, link_in, terms, ways_in
 from tests.factories import ACTOR, TOPIC, Makes
 from tests.watching import watched
@@ -261,6 +262,9 @@ def populate(
         domains=[f"{force.slug}.example"], sandbox=True, actor=ACTOR,
     )  # fmt: skip
     passkey, recovery, elsewhere = ways_in(session, chief)
+    case, searched, asking, asked_by = register_rows.asked(
+        session, force, chief, phone.id, number=next(makes.numbers) + 1_000, now=now
+    )
     (place,) = (one.place for one in subscriptions.mine(session, known.id))
     auditor = audit.Actor(audit.ActorKind.STAFF, id=str(chief.id), origin="web")
     looked = tickets.begin(
@@ -375,6 +379,11 @@ def populate(
         "record.found": [f"/staff/record/{looked}"],
         "record.entry": [f"/staff/record/{looked}/{looked - 1}"],
         "record.heads": ["/staff/record/heads"],
+        "requests.new": [f"/staff/register/searches/{searched}/request"],
+        "requests.close": [f"/staff/register/requests/{asking}/close"],
+        "board.cases": ["/staff/register/cases"],
+        "board.case": [f"/staff/register/cases/{case}"],
+        "camera_answer.answer": [_link(registry.signer, phone.id, asked_by, CAMERA, ends)],
         "status.alarm": ["/status/alarms/urgent-stalled", "/status/alarms/brake-pulled"],
     }
     posts = {
@@ -393,6 +402,7 @@ def populate(
         "compose.send": [f"/staff/alerts/{draft.id}/send"],
         "compose.discard": [f"/staff/alerts/{other_draft.id}/discard"],
         "compose.segments": ["/staff/alerts/segments"],
+        "board.take": [f"/staff/register/cases/{case}/schedule"],
         "record.look": ["/staff/record"],
         "record.export": [f"/staff/record/{looked}/export"],
         "record.take_heads": ["/staff/record/heads"],
@@ -476,6 +486,10 @@ def populate(
             },
             "home_ward.own": {"postcode": postcode},
             "home_ward.of_person": {"postcode": postcode},
+            "requests.new": {"look_for": "A person in a red coat on a bicycle.", "days": "7"},
+            "requests.close": {"why": "Somebody was found."},
+            "board.take": {"format": "csv"},
+            "camera_answer.answer": {"answer": "have-it", "note": "Two files."},
         },
     )
 

@@ -24,10 +24,13 @@ from app.services.budgets.allowances import Prices
 from app.services.ledger import recovery
 from app.services.post import JOB
 from app.services.post import PILE as POST
+from app.services.register.requests import JOB as CAMERA_JOB
+from app.services.register.requests import PILE as CAMERAS
 from config.queues import Queue
 from workers import post, runtime
 from workers.area_changes import EVERY_TICKS as AREA_TICKS
 from workers.area_changes import PILE as AREAS
+from workers.cameras import EVERY_TICKS as CAMERA_TICKS
 from workers.housekeeping import PILE as HOUSE
 from workers.judge import judge
 from workers.pulse import Pulse
@@ -109,6 +112,8 @@ def run(registry: Registry, ended: threading.Event) -> int:
                         queue.ring_now(Queue.BACK, "workers.reconcile.reconcile", coalesce=RECONCILE)
                     if ticks % AREA_TICKS == 0:
                         queue.ring_now(Queue.BACK, "workers.area_changes.apply_due", coalesce=AREAS)
+                    if ticks % CAMERA_TICKS == 0:
+                        queue.ring_now(Queue.URGENT, CAMERA_JOB, coalesce=CAMERAS)
                     ticks += 1
                     ended.wait(TICK_SECONDS)
         except AWAY as error:

@@ -11,13 +11,14 @@ from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.dialects.postgresql.base import ischema_names
 from sqlalchemy.orm import Mapped, mapped_column
 from sqlalchemy.types import UserDefinedType
 
 from app.db import Base, EncryptedText, GridPoint, Pt, new_id
 from app.models.area_changes import GridPolygon, Outline
+from app.models.people import ADDRESS_PURPOSE
 
 KINDS = ("doorbell", "fixed", "ptz", "dash-cam", "business")
 COVERS = ("own-land", "street", "shared")
@@ -25,7 +26,7 @@ SHAPES = ("radius", "area", "route", "view")
 PURPOSES = ("prevention", "investigation", "detection", "prosecution", "safeguarding")
 CAPS = ("area", "window", "requests")
 ANSWERS = ("have-it", "have-not", "overwritten", "call-me", "not-again")
-ACTS = ("own", "board", "schedule", "door")
+ACTS = ("own", "board", "schedule", "door", "answer")
 
 
 def _among(name: str, values: tuple[str, ...]) -> str:
@@ -88,7 +89,10 @@ class CameraOwner(Base):
     state: Mapped[str] = mapped_column(server_default="pending")
     confirmed_at: Mapped[datetime | None]
     renew_by: Mapped[datetime | None] = mapped_column(index=True)
+    # How many of the two reminders of a year went, and when the last did: nobody goes without having been asked.
     reminded: Mapped[int] = mapped_column(sa.SmallInteger, server_default="0")
+    reminded_at: Mapped[datetime | None]
+    paused_until: Mapped[datetime | None] = mapped_column(index=True)
     added_by: Mapped[UUID | None] = mapped_column(sa.ForeignKey("staff.id", ondelete="SET NULL"), index=True)
     created_at: Mapped[datetime] = mapped_column(server_default=sa.func.now())
 
@@ -152,6 +156,25 @@ class Camera(Base):
     )
 
 
+class CameraDraft(Base):
+    """A camera that somebody typed in and whose owner has not proved their address yet. Goes with the sign-up.
+
+    Opens to nobody but whoever proves the address; ``staff_id``: who typed it in at the owner's door.
+    """
+
+    __tablename__ = "camera_drafts"
+
+    signup_id: Mapped[UUID] = mapped_column(sa.ForeignKey("signups.id", ondelete="CASCADE"), primary_key=True)
+    kind: Mapped[str]
+    # Bound to the column that it is moved to as it is.
+    name: Mapped[str] = mapped_column("name_enc", EncryptedText("camera_owners.name"))
+    reach_how: Mapped[str]
+    reach_when: Mapped[str]
+    facts: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    label: Mapped[str | None] = mapped_column("label_enc", EncryptedText("cameras.label"))
+    staff_id: Mapped[UUID | None] = mapped_column(sa.ForeignKey("staff.id", ondelete="SET NULL"), index=True)
+
+
 class RegisterSetting(Base):
     """How an organisation's investigators name a case, and where an owner hands footage over.
 
@@ -186,7 +209,10 @@ class Investigation(Base):
     opened_at: Mapped[datetime] = mapped_column(server_default=sa.func.now())
     closed_at: Mapped[datetime | None]
 
-    __table_args__ = (sa.UniqueConstraint("organisation_id", "reference"),)
+    __table_args__ = (
+        sa.UniqueConstraint("organisation_id", "reference"),
+        sa.Index("ix_investigations_listed", "organisation_id", "opened_at", "id"),
+    )
 
 
 class RegisterLift(Base):
@@ -216,7 +242,8 @@ class RegisterSearch(Base):
     """A search, and the ticket to its answer. ``cells``: those it touched, by which owners learn of it.
 
     ``number``: of the ticket; ``opened_xid``: the transaction that put it on the record, which must have been
-    committed before the answer is given. Written by functions alone; never changed but for ``lapsed_at``.
+    committed before the answer is given. Written by functions alone; never changed but for how the ticket ended
+    (``settled`` without ``lapsed_at``: it was used).
     """
 
     __tablename__ = "register_searches"
@@ -239,11 +266,14 @@ class RegisterSearch(Base):
     cells: Mapped[list[int]] = mapped_column(ARRAY(sa.Integer))
     lift_id: Mapped[UUID | None] = mapped_column(sa.ForeignKey("register_lifts.id"), index=True)
     number: Mapped[int] = mapped_column(sa.BigInteger, unique=True)
+    saw: Mapped[int] = mapped_column(sa.BigInteger, index=True)  # which ticket was used last in its slot
     opened_xid: Mapped[str] = mapped_column(Xid8)
     opened_at: Mapped[datetime]
     lapsed_at: Mapped[datetime | None]
+    settled: Mapped[bool] = mapped_column(server_default=sa.false())  # used or lapsed, once and for all
 
     __table_args__ = (
+        sa.Index("ix_register_searches_unsettled", "opened_at", postgresql_where=sa.text("NOT settled")),
         sa.CheckConstraint(_among("kind", SHAPES), name="kind"),
         sa.CheckConstraint(_among("purpose", PURPOSES), name="purpose"),
         sa.CheckConstraint("window_to > window_from", name="window"),
@@ -278,11 +308,14 @@ class RegisterTicket(Base):
     contact_id: Mapped[int | None] = mapped_column(sa.BigInteger)
     subject_id: Mapped[UUID | None]
     number: Mapped[int] = mapped_column(sa.BigInteger, unique=True)
+    saw: Mapped[int] = mapped_column(sa.BigInteger, index=True)  # which ticket was used last in its slot
     opened_xid: Mapped[str] = mapped_column(Xid8)
     opened_at: Mapped[datetime] = mapped_column(index=True)
     lapsed_at: Mapped[datetime | None]
+    settled: Mapped[bool] = mapped_column(server_default=sa.false())  # used or lapsed, once and for all
 
     __table_args__ = (
+        sa.Index("ix_register_tickets_unsettled", "opened_at", postgresql_where=sa.text("NOT settled")),
         sa.CheckConstraint(_among("act", ACTS), name="act"),
         sa.CheckConstraint("(staff_id IS NULL) <> (contact_id IS NULL)", name="who"),
     )
@@ -304,19 +337,24 @@ class CameraRequest(Base):
     cells: Mapped[list[int] | None] = mapped_column(
         ARRAY(sa.Integer)
     )  # the chosen ones; none: all that matched
-    dispatch_id: Mapped[UUID | None]
+    dispatch_id: Mapped[UUID | None] = mapped_column(unique=True)
+    lift_id: Mapped[UUID | None] = mapped_column(sa.ForeignKey("register_lifts.id"), index=True)
     state: Mapped[str] = mapped_column(server_default="asking")
-    asked_band: Mapped[str]
+    asked_band: Mapped[str] = mapped_column(
+        server_default=""
+    )  # how many, in a band; "" until a worker sent it
     opened_at: Mapped[datetime]
     expires_at: Mapped[datetime] = mapped_column(index=True)
     closed_at: Mapped[datetime | None]
     closed_why: Mapped[str | None]
     outcome: Mapped[str | None] = mapped_column("outcome_enc", EncryptedText("camera_requests.outcome"))
+    thanked_at: Mapped[datetime | None]  # when whoever answered was thanked, after its end
 
     __table_args__ = (
         sa.CheckConstraint("state IN ('asking', 'closed', 'expired')", name="state"),
         sa.Index("ix_camera_requests_case", "investigation_id", "opened_at", "id"),
         sa.Index("ix_camera_requests_organisation", "organisation_id", "opened_at", "id"),
+        sa.Index("ix_camera_requests_open", "id", postgresql_where=sa.text("thanked_at IS NULL")),
     )
 
 
@@ -344,17 +382,30 @@ class RequestRecipient(Base):
 
 
 class Disclosure(Base):
-    """What one investigation was shown of one owner after that owner answered. Outlives the owner, as they were told."""
+    """What one investigation was shown of one owner after that owner answered. Outlives the owner, as they were told.
+
+    Encrypted values are copies, made inside the database, of the owner's own, and open as those do. ``facts``: kind of
+    owner, how and when to reach them, and each camera. ``made_xid``: the transaction that made it, which shows nothing.
+    """
 
     __tablename__ = "disclosures"
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
     request_id: Mapped[UUID] = mapped_column(sa.ForeignKey("camera_requests.id"))
-    investigation_id: Mapped[UUID] = mapped_column(sa.ForeignKey("investigations.id"), index=True)
+    investigation_id: Mapped[UUID] = mapped_column(sa.ForeignKey("investigations.id"))
     organisation_id: Mapped[UUID] = mapped_column(sa.ForeignKey("organisations.id"), index=True)
     owner_id: Mapped[UUID]  # no foreign key: see above
-    facts: Mapped[str] = mapped_column("facts_enc", EncryptedText("disclosures.facts"))
+    answer: Mapped[str]
+    channel: Mapped[str]
+    name: Mapped[str] = mapped_column("name_enc", EncryptedText("camera_owners.name"))
+    address: Mapped[str] = mapped_column("address_enc", EncryptedText(ADDRESS_PURPOSE))
+    note: Mapped[str | None] = mapped_column("note_enc", EncryptedText("request_recipients.note"))
+    facts: Mapped[dict[str, Any]] = mapped_column(JSONB)
     entry_id: Mapped[int] = mapped_column(sa.BigInteger, unique=True)
+    made_xid: Mapped[str] = mapped_column(Xid8)
     at: Mapped[datetime]
 
-    __table_args__ = (sa.UniqueConstraint("request_id", "owner_id"),)
+    __table_args__ = (
+        sa.UniqueConstraint("request_id", "owner_id"),
+        sa.Index("ix_disclosures_listed", "investigation_id", "at", "id"),
+    )

@@ -21,6 +21,7 @@ KINDS = (
     "misuse",
     "account",
     "reminder",
+    "camera",
 )
 
 

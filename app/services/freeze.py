@@ -202,8 +202,24 @@ def freeze_digest(
     session: Session, dispatch: Dispatch, contacts: Sequence[int], *, senders: Sequence[Sender], language: str
 ) -> Counted:
     """Freeze a digest to these e-mail addresses."""
-    values = _values(dispatch, senders, language, {"two-way": 0, "alphanumeric": 0})
-    session.execute(_DIGEST, values | {"emails": _array(map(str, contacts)), "phones": "{}"})
+    none = {"two-way": 0, "alphanumeric": 0}
+    return freeze_these(session, dispatch, contacts, (), senders=senders, language=language, segments=none)
+
+
+def freeze_these(
+    session: Session,
+    dispatch: Dispatch,
+    emails: Sequence[int],
+    phones: Sequence[int],
+    *,
+    senders: Sequence[Sender],
+    language: str,
+    segments: Mapping[str, int],
+) -> Counted:
+    """Freeze a dispatch to these contact points and no others: quiet hours hold, caps and digests do not."""
+    values = _values(dispatch, senders, language, segments)
+    apart = {"emails": _array(map(str, emails)), "phones": _array(map(str, phones))}
+    session.execute(_DIGEST, values | apart)
     return counted(session, dispatch.id)
 
 

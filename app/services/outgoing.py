@@ -151,7 +151,7 @@ def _opened(row: Mapping[Any, Any]) -> Outgoing | str:
 
 
 # A code that somebody asks for may follow on an alert that they left; only a STOP, what a provider holds, a
-# complaint and a dead mailbox forbid it. An answer or thanks nobody asked for anew: any no forbids it. STOP to a
+# complaint and a dead mailbox forbid it. An answer, thanks or a reminder nobody asked for anew: any no forbids it. STOP to a
 # number binds all who write from it.
 _SUPPRESSED = sa.text(
     """
@@ -163,7 +163,7 @@ _SUPPRESSED = sa.text(
         AND p.topic IS NULL
     LEFT JOIN senders mine ON mine.id = r.sender_id
     LEFT JOIN senders theirs ON theirs.id = p.sender_id
-    WHERE (r.kind LIKE 'reply-%' OR p.reason = ANY(
+    WHERE (r.kind LIKE 'reply-%' OR r.kind = 'camera' OR p.reason = ANY(
           CASE r.channel WHEN 'sms' THEN ARRAY['stop', 'provider', 'complaint'] ELSE ARRAY['bounce', 'complaint'] END))
       AND (p.controller_id IS NULL OR p.controller_id = r.controller_id OR theirs.address = mine.address)
     """

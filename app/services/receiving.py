@@ -129,7 +129,8 @@ def receive_text(
     contact = _contact(session, message.sender, digest)
     dispatch = _last_dispatch(session, contact.id, sender.address)
     alert: Alert | None = None
-    if dispatch is not None and dispatch.id >= _since(now):
+    # A request to somebody with a camera is no alert: it is answered by its link.
+    if dispatch is not None and dispatch.alert_id is not None and dispatch.id >= _since(now):
         alert, controller = session.get_one(Alert, dispatch.alert_id), dispatch.controller_id
     else:
         found = _controller(session, sender.address, dispatch)

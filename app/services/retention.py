@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 from app.audit import record as audit
 from app.services import retention_runs
 from app.services.erasure import engine
+from app.services.register import renewal
 
 RAW_EVENTS_KEPT = timedelta(days=30)  # they hold addresses, and say nothing that the ledger has not learnt
 SERVICE_MESSAGES_KEPT = timedelta(days=30)
@@ -107,7 +108,7 @@ _DIGEST_ITEMS = sa.text(
 @dataclass(frozen=True, slots=True)
 class Other:
     """A class that goes by another rule than its own age. Without ``act`` housekeeping sees to it; ``first`` is a query
-    for the oldest that is left.
+    for the oldest that is left, ``left`` a function that knows it.
     """
 
     name: str
@@ -117,6 +118,7 @@ class Other:
     act: Callable[..., int] | None = None
     first: str = ""
     owner: str = ""
+    left: Callable[[Session], datetime | None] | None = None
 
     def purge(self, session: Session, *, now: datetime, most: int = MOST) -> int:
         """As of ``Kept``."""
@@ -124,6 +126,8 @@ class Other:
 
     def oldest(self, session: Session) -> datetime | None:
         """As of ``Kept``."""
+        if self.left:
+            return self.left(session)
         if not self.first:
             return None
         found: datetime | None = session.execute(sa.text(self.first)).scalar_one_or_none()
@@ -194,6 +198,12 @@ CLASSES: Sequence[Kept | Other] = (
         "erasures", "what came in about somebody while they were being erased", "until the next hour",
         "somebody may have been writing it down",
         lambda session, *, now, most: engine.again(session, now=now, most=most),
+    ),
+    Other(
+        "camera_owners", "owners of cameras who did not say in a year that they still have them, and their cameras",
+        "a year after they last said so, and two reminders", "the register must be right, and silence is no consent",
+        lambda session, *, now, most: renewal.lapse(session, now=now, most=most), owner="controller_id",
+        left=renewal.oldest,
     ),
     Kept(
         "misuse_reports", "closed reports of misuse by staff", MISUSE_KEPT, "they were closed",

@@ -31,6 +31,8 @@ class Entry:
 MENU = (
     Entry("Alerts", "compose.home", "alerts", Permission.ALERT_READ),
     Entry("Inbox", "inbox.replies", "inbox", Permission.REPLY_READ),
+    Entry("Add a camera", "door.door", "door", Permission.CAMERA_ADD),
+    Entry("Cases", "board.cases", "cases", Permission.BOARD_READ),
     Entry("People", "people.people", "people", Permission.STAFF_READ),
     Entry("Teams", "teams.listed", "teams", Permission.TEAM_MANAGE),
     Entry("Organisation", "organisation.organisation", "organisation", Permission.ORGANISATION_READ),

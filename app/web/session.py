@@ -39,6 +39,11 @@ def visitor() -> Visitor | None:
     return found
 
 
+def token() -> str:
+    """What the visitor's cookie holds: the register's gate judges by it, and by nothing that we say."""
+    return request.cookies.get(cookie_name(), "")
+
+
 def staff_id() -> UUID:
     """The id of the officer who asks. Only behind ``guards.staff``."""
     found = visitor()

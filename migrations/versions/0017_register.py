@@ -133,9 +133,11 @@ def upgrade() -> None:
         sa.Column("contact_id", sa.BigInteger(), nullable=True),
         sa.Column("subject_id", sa.Uuid(), nullable=True),
         sa.Column("number", sa.BigInteger(), nullable=False),
+        sa.Column("saw", sa.BigInteger(), nullable=False),
         sa.Column("opened_xid", Xid8(), nullable=False),
         sa.Column("opened_at", _TIME, nullable=False),
         sa.Column("lapsed_at", _TIME, nullable=True),
+        sa.Column("settled", sa.Boolean(), server_default=sa.false(), nullable=False),
         sa.CheckConstraint(
             "act IN ('own', 'board', 'schedule', 'door')", name=op.f("ck_register_tickets_act")
         ),
@@ -271,9 +273,11 @@ def upgrade() -> None:
         sa.Column("cells", postgresql.ARRAY(sa.Integer()), nullable=False),
         sa.Column("lift_id", sa.Uuid(), nullable=True),
         sa.Column("number", sa.BigInteger(), nullable=False),
+        sa.Column("saw", sa.BigInteger(), nullable=False),
         sa.Column("opened_xid", Xid8(), nullable=False),
         sa.Column("opened_at", _TIME, nullable=False),
         sa.Column("lapsed_at", _TIME, nullable=True),
+        sa.Column("settled", sa.Boolean(), server_default=sa.false(), nullable=False),
         sa.CheckConstraint(
             "kind IN ('radius', 'area', 'route', 'view')", name=op.f("ck_register_searches_kind")
         ),
@@ -457,6 +461,12 @@ def upgrade() -> None:
         op.f("ix_request_recipients_overwritten_at"), "request_recipients", ["overwritten_at"], unique=False
     )
     op.create_index(op.f("ix_request_recipients_owner_id"), "request_recipients", ["owner_id"], unique=False)
+
+    for table in ("register_searches", "register_tickets"):
+        op.create_index(op.f(f"ix_{table}_saw"), table, ["saw"], unique=False)
+        op.create_index(
+            f"ix_{table}_unsettled", table, ["opened_at"], postgresql_where=sa.text("NOT settled")
+        )
 
     for statement in register_sql.grants():
         op.execute(statement)

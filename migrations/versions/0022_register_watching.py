@@ -1,6 +1,6 @@
 """Watching those who search the register: findings, reviews, homes of staff, figures, and who may touch them.
 
-Revision: 0022, after 0017
+Revision: 0022, after 0021
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from sqlalchemy.dialects import postgresql
 from migrations import register_watch_sql
 
 revision = "0022"
-down_revision = "0017"
+down_revision = "0021"
 branch_labels = None
 depends_on = None
 

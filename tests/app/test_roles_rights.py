@@ -18,6 +18,7 @@ from migrations import (
     misuse_sql,
     oidc_sql,
     reconcile_sql,
+    register_cells_sql,
     register_watch_sql,
     sign_in_sql,
 )
@@ -104,6 +105,7 @@ def test_the_rights_in_the_database_are_those_of_the_table_in_the_migration(data
             | misuse_sql.RIGHTS
             | oidc_sql.RIGHTS
             | register_watch_sql.RIGHTS
+            | register_cells_sql.RIGHTS
             | sign_in_sql.RIGHTS
         )
         for table, both in (RIGHTS | later).items():

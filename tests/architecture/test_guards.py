@@ -23,7 +23,7 @@ CHANGES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 # Whoever calls brings a signature or a signed link; whoever holds that is let in, and nobody else.
 SIGNED = {
     "twilio.status", "twilio.inbound", "sendgrid.events", "leave.stop", "subscribe.not_me", "reply.reply",
-    "identity.logout", "health.live", "health.ready", "metrics.metrics",
+    "camera_answer.answer", "identity.logout", "health.live", "health.ready", "metrics.metrics",
 }  # fmt: skip
 # The time at which an officer was last seen is kept by whatever page they open.
 SEEN = frozenset({"web_sessions"})
@@ -34,6 +34,7 @@ ON_RECORD = {
     "findings.one": {"audit_entries", "audit_pending"},
     "misuse.one": {"audit_entries", "audit_pending"},
     "reviews.one": {"audit_entries", "audit_pending"},
+    "board.case": {"audit_entries", "audit_pending", "register_tickets"},
     "record.entry": {"audit_entries", "audit_pending", "rate_counters"},
 }
 

@@ -25,6 +25,8 @@ DENIED = frozenset({403, 404})
 
 # What is one person's own: nobody else of the walk may have it, whatever their role.
 OWN = frozenset({"search_id", "passkey_id"})
+# Of a case: for whoever searched for it, whom the walk knows as its own, and for supervisors.
+CASES = frozenset({"case_id", "request_id"})
 # Only for whoever came by their organisation's identity provider, which nobody of the walk did.
 ARRIVED = frozenset({"oidc.again"})
 # Here the place is chosen on the form, which offers only what lies in reach: whoever it is about may be anywhere.
@@ -95,6 +97,8 @@ def walk(world: World, people: list[Person]) -> dict[bool, int]:
             expected = allowed(permission, person.role, person.place, thing=has_thing(rule))
             if rule.endpoint in CHOSEN and person.place == "outside":
                 expected = allowed(permission, person.role, person.place, thing=False)
+            if CASES & rule.arguments:
+                expected = expected and person.role is Role.SUPERVISOR
             expected = expected and not OWN & rule.arguments and rule.endpoint not in ARRIVED
             for method in sorted((rule.methods or set()) & {"GET", "POST"}):
                 for path in world.paths(rule, method):

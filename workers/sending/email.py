@@ -237,18 +237,22 @@ def recipients(
     contacts = [p.contact_id for p in people]
     stop = engine.signer.links(links.STOP, dispatch, contacts, base_url=url)
     manage = engine.signer.links(links.MANAGE, dispatch, contacts, until, url)
-    # A third link only where the content has a place for it.
-    reply: Iterable[str | None] = repeat(None, len(people))
-    if tags.reply in mail.text:
-        reply = engine.signer.links(links.REPLY, dispatch, contacts, until, url)
+
+    def third(purpose: str, tag: str) -> Iterable[str | None]:
+        """A third link only where the content has a place for it."""
+        if tag in mail.text:
+            return engine.signer.links(purpose, dispatch, contacts, until, url)
+        return repeat(None, len(people))
+
+    reply, camera = third(links.REPLY, tags.reply), third(links.CAMERA, tags.camera)
     addresses, names = engine.open_values(people)
     written, unreadable = [], []
-    for person, address, name, stop_url, manage_url, reply_url in zip(
-        people, addresses, names, stop, manage, reply, strict=True
+    for person, address, name, stop_url, manage_url, reply_url, camera_url in zip(
+        people, addresses, names, stop, manage, reply, camera, strict=True
     ):
         if address is None:
             unreadable.append(person)
             continue
-        values = substitutions(tags, stop_url, manage_url, name, reply_url)
+        values = substitutions(tags, stop_url, manage_url, name, reply_url, camera_url)
         written.append(EmailRecipient(person.ordinal, address, stop_url, values, person.synthetic))
     return written, unreadable

@@ -220,10 +220,10 @@ def messages(
     """
     kept = engine.content(held.dispatch, str(held.channel), held.language, held.sender_kind)
     stop = engine.signer.batch(links.STOP, held.dispatch, base_url=engine.public_url)
-    reply = (
-        engine.signer.batch(links.REPLY, held.dispatch, links.expiry_of(held.dispatch), engine.public_url)
-        if "{reply}" in kept.text
-        else None
+    until = links.expiry_of(held.dispatch)
+    reply, camera = (
+        engine.signer.batch(purpose, held.dispatch, until, engine.public_url) if place in kept.text else None
+        for purpose, place in ((links.REPLY, "{reply}"), (links.CAMERA, "{camera}"))
     )
     validity = max(1, min(MOST_VALIDITY, int(seconds_left)))
     sender, text = (route.sender if route else held.sender), kept.text
@@ -241,6 +241,7 @@ def messages(
                 stop_url=stop(person.contact_id),
                 name=name,
                 reply_url=reply(person.contact_id) if reply else "",
+                camera_url=camera(person.contact_id) if camera else "",
             )
         ref = DeliveryRef(held.dispatch, held.batch, attempt, person.ordinal)
         made.append(SmsMessage(ref, sender, number, body, validity, person.synthetic))

@@ -148,6 +148,7 @@ STORES: tuple[Store, ...] = (
     Store("audit_entries", _S, "ids; the record is never changed"),
     Store("camera_owners", _W, "with the address: whoever is erased has left the register, and every search"),
     Store("cameras", _W, "with their owner"),
+    Store("camera_drafts", _W, "a camera whose owner has not proved their address: with the sign-up"),
     Store("request_recipients", _W, "with the owner: that they were asked, and what they answered"),
     Store(
         "disclosures", _S,

@@ -173,10 +173,19 @@ class _Words:
     def _compiled(self, dispatch: UUID, language: str, kind: str) -> Callable[[int, str | None], str]:
         text = self._session.get_one(DispatchContent, (dispatch, "sms", language, kind)).text
         stop = self._signer.batch(links.STOP, dispatch, base_url=self._url)
-        reply = self._signer.batch(links.REPLY, dispatch, links.expiry_of(dispatch), self._url)
+        until = links.expiry_of(dispatch)
+        reply, camera = (
+            self._signer.batch(purpose, dispatch, until, self._url) for purpose in (links.REPLY, links.CAMERA)
+        )
 
         def say(contact_id: int, name: str | None) -> str:
-            return fill_sms(text, stop_url=stop(contact_id), name=name, reply_url=reply(contact_id))
+            return fill_sms(
+                text,
+                stop_url=stop(contact_id),
+                name=name,
+                reply_url=reply(contact_id),
+                camera_url=camera(contact_id) if "{camera}" in text else "",
+            )
 
         return say
 

@@ -106,6 +106,9 @@ ELSEWHERE = {
     "area:apply": "tests/app/services/area_changes/test_record.py",
     "area:reverse": "tests/app/services/area_changes/test_record.py",
     "postcode:import": "tests/app/services/area_changes/test_importing.py",
+    "register:search": "tests/app/services/register/gate/test_search.py",
+    "register:lift": "tests/app/services/register/gate/test_search.py",
+    "register:lapse": "tests/app/services/register/gate/test_gate.py",
     "person:erase": "tests/app/services/test_erasure.py",
     "erasure:replay": "tests/app/services/test_erasure.py",
 }
