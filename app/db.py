@@ -28,7 +28,9 @@ from app import crypto
 __all__ = [
     "BINARY",
     "Base",
+    "Bx",
     "EncryptedText",
+    "GridBox",
     "GridPoint",
     "Pt",
     "make_engine",
@@ -94,8 +96,42 @@ class GridPoint(UserDefinedType[Pt]):
         return read
 
 
+class Bx(NamedTuple):
+    """A rectangle on the British National Grid, metres."""
+
+    west: float
+    south: float
+    east: float
+    north: float
+
+
+class GridBox(UserDefinedType[Bx]):
+    """PostgreSQL's own ``box``, for overlaps by index."""
+
+    cache_ok = True
+
+    def get_col_spec(self, **_: Any) -> str:
+        return "BOX"
+
+    def bind_processor(self, dialect: sa.Dialect) -> Any:
+        return lambda v: None if v is None else f"({v[0]!r},{v[1]!r}),({v[2]!r},{v[3]!r})"
+
+    def bind_expression(self, bindvalue: Any) -> Any:
+        return sa.cast(bindvalue, self)
+
+    def result_processor(self, dialect: sa.Dialect, coltype: object) -> Any:
+        def read(value: str | None) -> Bx | None:
+            if value is None:
+                return None
+            east, north, west, south = value.replace("(", "").replace(")", "").split(",")
+            return Bx(float(west), float(south), float(east), float(north))
+
+        return read
+
+
 # Without this, reflection warns of an unknown type and autogenerate sees false differences.
 ischema_names["point"] = GridPoint
+ischema_names["box"] = GridBox
 
 
 class EncryptedText(TypeDecorator[str]):

@@ -203,6 +203,7 @@ COMMANDS: dict[str, Permission] = {
     "preferences show": _OPERATE,
     "provider list": _OPERATE,
     "provider stand-in": _OPERATE,
+    "register cells": _OPERATE,
     "retention classes": _OPERATE,
     "retention report": Permission.RETENTION_READ,
     "role grant": Permission.ROLE_GRANT,

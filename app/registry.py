@@ -31,6 +31,7 @@ from app.models import (  # noqa: F401
     receipts,
     reconcile,
     register,
+    register_cells,
     replies,
     retention,
     routes,

@@ -18,7 +18,7 @@ from collections.abc import Iterable
 from migrations.ground_sql import WORKER
 from migrations.register_sql import GATE
 
-__all__ = ["as_gate", "drop", "function", "functions", "opened", "sequences"]
+__all__ = ["GATE", "as_gate", "drop", "function", "functions", "opened", "sequences"]
 
 SLOTS = 256
 TICKET_LIVES = "60 seconds"
@@ -124,7 +124,7 @@ _RECORD = """
 """
 
 # The number of a new ticket, and what was used last in its slot.
-_NUMBER = f"""
+_NUMBER = """
     BEGIN
         number := nextval('register.numbers');
         saw := register._last(number);
@@ -280,16 +280,11 @@ def functions() -> list[str]:
 
 
 def drop() -> list[str]:
-    """The way back."""
+    """The way back: every function of the schema, whatever rests on it, and the sequences."""
+    every = "SELECT oid FROM pg_proc WHERE pronamespace = 'register'::regnamespace"
+    each = "EXECUTE 'DROP FUNCTION IF EXISTS ' || one || ' CASCADE';"
     return [
-        "DROP FUNCTION register.lapse(integer), register._was_used(bigint), "
-        "register._redeem(uuid, text, uuid, bigint), "
-        "register._use(bigint, bigint, timestamptz, xid8, boolean), "
-        "register._ticket(text, bigint, uuid, bigint, uuid), register._number(), register._last(bigint), "
-        "register._slot(bigint), "
-        "register._record(text, text, text, text, uuid, text, text, text, text, text), "
-        "register._resident(text), register._who(text, text[], boolean)",
+        f"DO $$ DECLARE one regprocedure; BEGIN FOR one IN {every} LOOP {each} END LOOP; END $$",
         "DROP SEQUENCE register.numbers",
         *(f"DROP SEQUENCE register.used_{slot}" for slot in range(SLOTS)),
     ]
-

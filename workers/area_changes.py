@@ -9,6 +9,7 @@ from app.audit import record as audit
 from app.db import utc_now
 from app.errors import ServiceError
 from app.services.area_changes import application, placing
+from app.services.register import cells
 from workers import runtime
 
 log = structlog.get_logger(__name__)
@@ -44,4 +45,8 @@ def _apply_due() -> int:
         late = placing.chase(session, day=application.today(utc_now()))
     if late:
         log.info("area_stragglers", places=late)
+    with transaction() as session:  # a release came in with a plan, or by a command
+        built = cells.build(session, actor=ACTOR)
+    if built:
+        log.info("register_cells_built", release=built.release, cells=built.cells)
     return applied

@@ -54,6 +54,7 @@ EVENTS: dict[str, str] = {
     "area:reverse": "a plan of changes was reversed",
     "postcode:import": "a release of postcodes was read into a plan",
     "postcode:load": "the postcodes of one release were loaded",
+    "register:cells": "the cells of the register were built from one release's postcodes",
     "key:rotate": "values were encrypted again under a newer key",
     "record:verify": "the record was checked against its signed heads",
     "record:search": "an auditor searched the record",

@@ -6,8 +6,9 @@ import time
 
 import click
 
-from app.cli import opened
+from app.cli import opened, register
 from app.services import areas
+from config.settings import SettingsError
 from geo import agreement, releases
 
 
@@ -18,7 +19,7 @@ def london() -> None:
 
 @london.command()
 def load() -> None:
-    """Load areas and postcodes from the bundled release. Run again it does nothing."""
+    """Load areas and postcodes from the bundled release, and build the register's cells. Run again it does nothing."""
     began = time.monotonic()
     with opened.registry() as registry, registry.sessions.begin() as session:
         before = areas.loaded_release(session)
@@ -29,6 +30,10 @@ def load() -> None:
         click.echo(f"{release} is already loaded")
     else:
         click.echo(f"{release} loaded in {time.monotonic() - began:.1f} seconds")
+    try:
+        register.build()
+    except SettingsError:  # somebody who has the site's settings only
+        click.echo("The worker builds the register's cells within a minute of its start.")
 
 
 @london.command()

@@ -18,6 +18,7 @@ from migrations import (
     misuse_sql,
     oidc_sql,
     reconcile_sql,
+    register_cells_sql,
     sign_in_sql,
 )
 from migrations.ground_sql import RIGHTS
@@ -102,6 +103,7 @@ def test_the_rights_in_the_database_are_those_of_the_table_in_the_migration(data
             | erasure_sql.RIGHTS
             | misuse_sql.RIGHTS
             | oidc_sql.RIGHTS
+            | register_cells_sql.RIGHTS
             | sign_in_sql.RIGHTS
         )
         for table, both in (RIGHTS | later).items():

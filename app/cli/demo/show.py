@@ -28,6 +28,7 @@ from app.models.people import ContactPoint
 from app.registry import Registry, open_registry
 from app.services import alerts, areas, dispatch, invitations, reports
 from app.services.ledger import check
+from app.services.register import cells
 from config.fields import Part
 from config.settings import Settings
 from messaging.sandbox import judge
@@ -73,6 +74,10 @@ class Show:
             areas.load_london(
                 session, actor=story.ACTOR, progress=lambda what: console.print(f"  loading {what} …")
             )
+        ground = open_registry(part=Part.WORKER, pool_size=1)  # the site may not write cells
+        with ground.sessions.begin() as session:
+            cells.build(session, actor=story.ACTOR)
+        ground.engine.dispose()
         stack = Stack(folder, {"PUBLIC_URL": site, "LOG_LEVEL": "warning"})
         return cls(console, registry, stack, story.scene(), folder, site)
 

@@ -1,0 +1,1 @@
+"""The register of cameras: who has one, lawful searches, requests, and watching the watchers."""
