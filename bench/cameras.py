@@ -25,14 +25,14 @@ _CONTACTS = sa.text(
     INSERT INTO contact_points
         (id, channel, address_enc, digest, digest_key, form_version, synthetic, confirmed_at)
     SELECT i, 'email', :sealed, sha256(convert_to('camera' || i, 'UTF8')), 1, 1, true, now()
-    FROM generate_series(:first, :last) i
+    FROM generate_series(CAST(:first AS bigint), CAST(:last AS bigint)) i
     """
 )
 _OWNERS = sa.text(
     """
     INSERT INTO camera_owners (id, controller_id, contact_id, name_enc, state, confirmed_at, renew_by)
     SELECT md5('owner' || i)::uuid, :controller, i, :sealed, 'active', now(), now() + interval '1 year'
-    FROM generate_series(:first, :last) i
+    FROM generate_series(CAST(:first AS bigint), CAST(:last AS bigint)) i
     """
 )
 # A camera hangs within forty metres of its postcode's middle.
@@ -46,7 +46,7 @@ _CAMERAS = sa.text(
     FROM (
         SELECT i, s.postcode, s.ward_code, floor(random() * 360)::integer AS bearing,
             point(s.at[0] + random() * 80 - 40, s.at[1] + random() * 80 - 40) AS spot
-        FROM generate_series(:first, :last) i JOIN spots s ON s.n = 1 + (i * 7919) % :spots
+        FROM generate_series(CAST(:first AS bigint), CAST(:last AS bigint)) i JOIN spots s ON s.n = 1 + (i * 7919) % :spots
     ) c
     JOIN {_KINDS} ON k.n = c.i % 8
     JOIN register_cells l ON l.outline @> c.spot

@@ -20,7 +20,6 @@ from app.services.register.shapes import Shape
 from numpy.typing import NDArray
 
 from app.db import Pt, make_engine, utc_now
-from app.models.areas import Postcode
 from app.permissions import Role
 from app.registry import Registry
 from app.services import sessions
@@ -29,7 +28,7 @@ from tests.conftest import Database
 from tests.factories import Makes
 
 ADDRESSES = 1_000
-LEAST_CELLS = 12
+LEAST_CELLS = 8
 SEARCHES_AN_HOUR = 60
 # Bands as numbers in their middle.
 MIDDLE = {"none": 0.0, "few": 1.5, "3-5": 4, "6-10": 8, "11-20": 15.5, "21-50": 35, "over-50": 75}
@@ -51,7 +50,6 @@ class Street:
             self.force, self.ward = force.id, ward.code
             person = makes.officer(force, role=Role.INVESTIGATOR)
             self.token = sessions.begin(session, staff=person, now=utc_now())
-            release = session.scalars(sa.select(Postcode.release_id)).first()
         self.spots = [
             (
                 530_000.0 + 25 * column + self.chance.uniform(-6, 6),
@@ -66,7 +64,7 @@ class Street:
         assert len(self.cells) >= LEAST_CELLS
         self.has = self._half()
         with self.owner.begin() as connection:
-            self._hang(connection, str(release))
+            self._hang(connection, "test")
 
     def _half(self) -> NDArray[np.bool_]:
         """Which addresses have a camera: of each cell every second one, at random."""
@@ -229,6 +227,7 @@ def street(committed: Database) -> Iterator[Street]:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(900)
 def test_no_search_tells_which_address_has_a_camera_and_without_cells_it_would(street: Street) -> None:
     everybody = list(range(len(street.spots)))
