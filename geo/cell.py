@@ -103,8 +103,10 @@ def _cuts(boxes: Numbers, spots: Numbers, owner: Numbers, least: int) -> tuple[N
 
     longer = (boxes[:, 3] - boxes[:, 1] > boxes[:, 2] - boxes[:, 0]).astype(np.int64)
     line = _lines(boxes, spots, owner, longer, least)
-    other = _lines(boxes, spots, owner, 1 - longer, least)
-    return np.where(line < 0, 1 - longer, longer), np.where(line < 0, other, line)
+    whole = line < 0
+    again = whole[owner]
+    other = _lines(boxes, spots[:, again], owner[again], 1 - longer, least)
+    return np.where(whole, 1 - longer, longer), np.where(whole, other, line)
 
 
 def _lines(boxes: Numbers, spots: Numbers, owner: Numbers, axis: Numbers, least: int) -> Numbers:

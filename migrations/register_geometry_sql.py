@@ -22,6 +22,8 @@ SLACK = 0.001
 SECTOR_SLACK, SECTOR_STEP = 0.01, 10
 # `size`: this many touched squares are free, of the others a third counts.
 FREE_SQUARES, SHARE = 12, "1.0 / 3.0"
+# Square metres.
+ENOUGH = 5_000_000
 # `size`: so many spots are tried, and what they find counts a little less, for chance must not exceed the truth.
 SPOTS, SURE = 2_000, 0.97
 
@@ -54,12 +56,13 @@ _SECTOR = f"""
     ) corners
 """
 
-# A path of one point is at no distance from anything to PostgreSQL: it must match nothing.
+# A path of one point is at no distance from anything to PostgreSQL, and NaN is more than every distance: neither may
+# match anything.
 _WITHIN = """
     CASE kind
-        WHEN 'radius' THEN (centre <-> spot) <= radius
+        WHEN 'radius' THEN (centre <-> spot) <= radius AND radius <= 5000
         WHEN 'area' THEN outline @> spot
-        WHEN 'route' THEN npoints(route) > 1 AND (route <-> spot) <= radius
+        WHEN 'route' THEN npoints(route) > 1 AND (route <-> spot) <= radius AND radius <= 5000
         ELSE false
     END
 """
@@ -124,8 +127,10 @@ _SQUARES = f"""
         high point := bounds[0];
     BEGIN
         IF kind = 'route' THEN
-            RETURN QUERY {_GRID} WHERE (route <-> path(polygon(s.square))) <= radius + {SLACK}
-                OR s.square @> box(polygon(pclose(route)));
+            -- Most are decided by the way from the middle of the square: half its side within, half its diagonal beyond.
+            RETURN QUERY {_GRID}, LATERAL (SELECT route <-> center(s.square) AS away) m
+            WHERE m.away <= radius + {SQUARE / 2} OR (m.away <= radius + {SQUARE / 2 * 1.4143} AND (
+                (route <-> path(polygon(s.square))) <= radius + {SLACK} OR s.square @> box(polygon(pclose(route)))));
         ELSIF kind = 'area' OR (kind = 'view' AND outline IS NOT NULL) THEN
             RETURN QUERY {_GRID} WHERE {_OUTLINE_TOUCHES};
         ELSE
@@ -138,6 +143,8 @@ _SQUARES = f"""
 # a bow-tie's halves cancel), what spots scattered over the touched squares find to lie inside, and a share of those
 # squares (a thin zigzag encloses nothing and touches many). A route is the smaller of its length times its width (exact
 # when it is straight, too much where it overlaps itself) and what the spots find; and again that share.
+# The share never decides for a route of 35 m and more to either side; a narrower one may count as if it were wider.
+# A shape so long and thin that its share is beyond every cap is not looked at more closely.
 # The spots are a lattice whose rows and columns are shifted by the golden ratio, so that no straight edge follows it.
 _GOLDEN = "0.6180339887498949"
 _SIZE = f"""
@@ -156,6 +163,9 @@ _SIZE = f"""
         END IF;
         SELECT array_agg(s) INTO touched FROM register.squares({_GIVEN}) AS s;
         share := greatest(0, cardinality(touched) - {FREE_SQUARES}) * {SQUARE * SQUARE} * {SHARE};
+        IF share > {ENOUGH} THEN
+            RETURN greatest(share, CASE kind WHEN 'route' THEN 0 ELSE area(path(outline)) END) / 1e6;
+        END IF;
         side := greatest(4, least(20, floor(sqrt({SPOTS} / cardinality(touched)))));
         step := {SQUARE} / CAST(side AS float8);
         SELECT count(*) * step * step INTO found

@@ -97,7 +97,7 @@ class Cameras:
         self.x, self.y = EAST + chance.uniform(-9e3, 9e3, count), NORTH + chance.uniform(-9e3, 9e3, count)
         self.bearing = chance.uniform(0, 360, count)
         self.field = np.where(chance.random(count) < 0.05, 360.0, chance.uniform(1, 359, count))
-        self.reach = chance.uniform(2, 300, count)
+        self.reach = chance.uniform(2, 250, count)
         # Three in four somewhere ahead of the camera, where it is decided.
         ahead = chance.random(count) < 0.75
         angle = self.bearing + np.where(
@@ -108,10 +108,10 @@ class Cameras:
         self.spot_y = self.y + away * np.cos(np.radians(angle))
 
     def polygons(self) -> NDArray[np.object_]:
-        """As shapely's polygons: chords of at most three quarters of a degree, seven millimetres from the arc."""
+        """As shapely's polygons: chords of at most a degree, less than a centimetre from the arc."""
         made = []
         for part in np.array_split(np.arange(len(self.x)), 5):
-            share = np.linspace(-0.5, 0.5, 481)[None, :]
+            share = np.linspace(-0.5, 0.5, 361)[None, :]
             angle = np.radians(self.bearing[part, None] + self.field[part, None] * share)
             ring = np.stack(
                 [

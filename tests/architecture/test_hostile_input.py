@@ -233,6 +233,7 @@ GROWS = {
     },
     "staff invite": {"staff", "staff_invitations", "service_messages", "audit_entries", "audit_pending"},
     "staff leave": {"audit_entries", "audit_pending"},
+    "register cells": {"register_cells", "audit_entries", "audit_pending"},
     "ledger partitions": None,  # makes tables, which are not rows
 }
 

@@ -19,6 +19,7 @@ from app.roles import libpq
 from app.services.register import cells
 from config.fields import Part
 from geo import releases
+from migrations import register_cells_sql
 from tests.conftest import Database
 from workers import area_changes
 
@@ -122,21 +123,26 @@ def test_the_site_may_read_cells_and_not_write_them(database: Database) -> None:
                 site.execute(act)
 
 
-def test_a_position_is_found_in_its_one_cell_by_the_index(ground: Session) -> None:
-    load(ground, "first", 1, 40)
-    cells.build(ground, actor=audit.SYSTEM)
-    edge = built(ground)[0].east
-    find = (
-        "SELECT id, west FROM register_cells WHERE outline @> box(CAST(:at AS point), CAST(:at AS point)) "
-        "AND west <= (CAST(:at AS point))[0] AND (CAST(:at AS point))[0] < east "
-        "AND south <= (CAST(:at AS point))[1] AND (CAST(:at AS point))[1] < north"
-    )
-    for easting in (edge - 0.001, edge, edge + 0.001):
-        (found,) = ground.execute(sa.text(find), {"at": f"({easting},{NORTH})"}).all()
-        assert (found.west == edge) == (easting >= edge)
-    ground.execute(sa.text("SET LOCAL enable_seqscan = off"))
-    plan = "\n".join(ground.scalars(sa.text("EXPLAIN " + find), {"at": "(530000,180000)"}))
-    assert "ix_register_cells_outline" in plan
+def test_a_position_is_found_in_its_one_cell_by_the_index(committed: Database) -> None:
+    opened = committed.open(Part.WORKER)
+    with opened.sessions.begin() as session:
+        load(session, "first", 1, 40)
+        cells.build(session, actor=audit.SYSTEM)
+        first = built(session)[0]
+    opened.engine.dispose()
+    with psycopg.connect(libpq(committed.admin)) as admin:
+        admin.execute("CREATE SCHEMA IF NOT EXISTS register")
+        there = admin.execute("SELECT to_regproc('register.cell_at') IS NOT NULL").fetchone()
+        if there == (False,):
+            admin.execute(register_cells_sql.CELL_AT)
+        for easting in (first.east - 0.001, first.east, first.east + 0.001):
+            row = admin.execute("SELECT register.cell_at(point(%s, %s))", (easting, NORTH)).fetchone()
+            assert row is not None and (row[0] == first.id) == (easting < first.east)
+        assert admin.execute("SELECT register.cell_at(point(1, 1))").fetchone() == (None,)
+        admin.execute("SET LOCAL enable_seqscan = off")
+        body = register_cells_sql.CELL_AT.partition("RETURN (")[2].rpartition(")")[0]
+        plan = admin.execute("EXPLAIN " + body.replace("spot", "(point '(530000,180000)')")).fetchall()
+        assert "ix_register_cells_outline" in str(plan)
 
 
 def test_the_worker_builds_them_when_a_release_came_in(worker: Registry) -> None:

@@ -177,3 +177,47 @@ def test_a_route_of_one_point_matches_nothing(sql: psycopg.Connection) -> None:
         sql, "register.within('route', NULL, 50, NULL, CAST(w AS path), point(9e4, 1))", w=["[(1,1)]"]
     )
     assert found.tolist() == [False]
+
+
+def test_nothing_matches_within_a_distance_that_is_no_number(sql: psycopg.Connection) -> None:
+    # NaN is more than every number to PostgreSQL.
+    for radius in (float("nan"), float("inf")):
+        for kind in ("radius", "route"):
+            row = sql.execute(
+                "SELECT register.within(%s, point(1, 1), %s, NULL, path '[(1,1),(2,2)]', point(1, 1))",
+                (kind, radius),
+            ).fetchone()
+            assert row == (False,), (kind, radius)
+
+
+CALLED_FOR_EVERY_CAMERA = {
+    "sees": "register.sees(at, n, n, n, point(1, 1))",
+    "within": "register.within('route', NULL, 50, NULL, path '[(1,1),(2,2)]', at)",
+    "may_see": "register.may_see(box(at), n, n, n, box(point(1, 1), point(2, 2)))",
+}
+
+
+@pytest.mark.parametrize("name", CALLED_FOR_EVERY_CAMERA)
+def test_what_is_called_for_every_camera_is_written_into_the_query(
+    sql: psycopg.Connection, name: str
+) -> None:
+    plan = sql.execute(
+        "EXPLAIN (VERBOSE) SELECT FROM (SELECT point(n, n) AS at, CAST(n AS float8) AS n "
+        f"FROM generate_series(1, 9) AS n OFFSET 0) t WHERE {CALLED_FOR_EVERY_CAMERA[name]}"
+    ).fetchall()
+    assert "Filter" in str(plan)
+    assert "register." not in str(plan), "it is called instead"
+
+
+def test_no_function_looks_names_up_where_its_caller_says(sql: psycopg.Connection) -> None:
+    """Bound when it was made, or a search path of its own, or complete names and no operator."""
+    rows = sql.execute(
+        "SELECT p.proname, p.prosqlbody IS NOT NULL, p.proconfig, p.prosrc FROM pg_proc p "
+        "WHERE pronamespace = 'register'::regnamespace "
+        "AND proname = ANY(%s)",
+        (["sees", "sector", "within", "may_see", "bounds", "squares", "size"],),
+    ).fetchall()
+    assert len(rows) == 8
+    for name, bound, settings, source in rows:
+        if not bound and settings != ["search_path=pg_catalog, pg_temp"]:
+            assert name == "may_see" and not set(source) & set("<>+-*/|&@~!"), name

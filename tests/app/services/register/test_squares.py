@@ -223,7 +223,7 @@ def test_no_trick_makes_a_shape_smaller_than_what_it_reaches(sql: psycopg.Connec
 def test_a_cap_of_the_issue_never_reaches_more_than_four_square_kilometres(
     sql: psycopg.Connection, chance: Generator
 ) -> None:
-    for _ in range(60):
+    for _ in range(40):
         wide = float(chance.uniform(300, 4500))
         line = (np.array([EAST, NORTH]) + chance.uniform(0, wide, (int(chance.integers(2, 60)), 2))).tolist()
         shape = (
