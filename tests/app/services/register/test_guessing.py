@@ -15,14 +15,14 @@ from uuid import UUID
 import numpy as np
 import pytest
 import sqlalchemy as sa
-from app.services.register import search
-from app.services.register.shapes import Shape
 from numpy.typing import NDArray
 
 from app.db import Pt, make_engine, utc_now
 from app.permissions import Role
 from app.registry import Registry
 from app.services import sessions
+from app.services.register import search
+from app.services.register.shapes import Shape
 from geo import cell
 from tests.conftest import Database
 from tests.factories import Makes
