@@ -49,8 +49,12 @@ _CAMERAS = sa.text(
         FROM generate_series(CAST(:first AS bigint), CAST(:last AS bigint)) i JOIN spots s ON s.n = 1 + (i * 7919) % :spots
     ) c
     JOIN {_KINDS} ON k.n = c.i % 8
-    JOIN register_cells l ON l.outline @> c.spot
-        AND c.spot[0] >= l.west AND c.spot[0] < l.east AND c.spot[1] >= l.south AND c.spot[1] < l.north
+    CROSS JOIN LATERAL (
+        SELECT id FROM register_cells r
+        WHERE r.outline @> box(c.spot, c.spot) AND c.spot[0] >= r.west AND c.spot[0] < r.east
+            AND c.spot[1] >= r.south AND c.spot[1] < r.north
+        LIMIT 1
+    ) l
     """
 )
 
@@ -67,7 +71,7 @@ def settle(
         connection.execute(_SPOTS)
         spots = connection.execute(sa.text("SELECT count(*) FROM spots")).scalar_one()
         connection.execute(sa.text("CREATE UNIQUE INDEX ON spots (n)"))
-        connection.execute(sa.text("ANALYZE spots"))
+        connection.execute(sa.text("ANALYZE spots, register_cells"))
         connection.execute(sa.text("SELECT setseed(0.26)"))
         connection.commit()
         for first in range(1, count + 1, BLOCK):
