@@ -157,6 +157,10 @@ bench-receipts: $(READY) ## what providers report, accepted and merged (PROVIDER
 bench-audit: $(READY) ## acts put on the record while another stays open, and a million entries verified (N=)
 	@"$(PY)" -m bench.audit $(if $(N),--n "$(N)")
 
+.PHONY: bench-register
+bench-register: $(READY) ## a register of a million cameras, searched through both steps of its gate (N=)
+	@"$(PY)" -m bench.register $(if $(N),--n "$(N)")
+
 .PHONY: lock
 lock: $(INSTALLED) ## resolve the requirements anew (needs the network)
 	@"$(PY)" -m uv pip compile --quiet --generate-hashes --no-emit-index-url --no-header --universal --python-version 3.11 requirements/base.in -o requirements/base.txt
