@@ -16,8 +16,6 @@ from datetime import timedelta
 from typing import Any
 
 import sqlalchemy as sa
-from app.services.register import cells, search
-from app.services.register.shapes import Shape
 
 from app.audit import record as audit
 from app.cli.stack import Stack, StackError
@@ -26,6 +24,8 @@ from app.models.staff import Staff
 from app.permissions import Role
 from app.registry import Registry, open_registry
 from app.services import areas, organisations, roles, sessions
+from app.services.register import cells, search
+from app.services.register.shapes import Shape
 from bench import cameras, ground, start
 from config.fields import Part
 

@@ -10,7 +10,7 @@ from alembic import op
 from migrations import register_gate_sql, register_recell_sql
 
 revision = "0023"
-down_revision = "0019"
+down_revision = "0022"
 branch_labels = None
 depends_on = None
 

@@ -62,7 +62,9 @@ COUNTED = {
 BY_PROVIDER = {"oidc.begin", "oidc.again", "identity.logout"}
 # What the register's gate opens in two transactions: here everything is one, so the second step is always refused.
 TWO_STEPS = {"board.take", "camera_answer.answer"}
-COUNTED |= {step: {"rate_counters", "audit_entries", "audit_pending", "register_tickets"} for step in TWO_STEPS}
+COUNTED |= {
+    step: {"rate_counters", "audit_entries", "audit_pending", "register_tickets"} for step in TWO_STEPS
+}
 HOOKS = {"twilio.status", "twilio.inbound", "sendgrid.events"}
 # That a provider's call was turned away is remembered: its silence proves nothing then.
 COUNTED |= {hook: {"webhook_refusals"} for hook in HOOKS}
@@ -277,7 +279,11 @@ def walk_all(database: Database, examples: int) -> None:
             # A form that came past its checks at least once: otherwise this walk only knocks at the door.
             reached = times["2xx"] + times["3xx"]
             # The code of an authenticator is gone before the walk comes there; so is what a browser would have signed.
-            out_of_reach = endpoint in HOOKS | BY_PROVIDER | TWO_STEPS | {"sign_in.second", "passkeys.add", "account.app"}
+            out_of_reach = endpoint in HOOKS | BY_PROVIDER | TWO_STEPS | {
+                "sign_in.second",
+                "passkeys.add",
+                "account.app",
+            }
             assert reached or examples < MANY or out_of_reach, (endpoint, times)
 
 
