@@ -26,7 +26,7 @@ from app.web.officer import (
     sign_in,
     step_up,
 )
-from app.web.public import about, alerts, area, security, ward
+from app.web.public import about, alerts, area, figures, security, ward
 from app.web.resident import (
     camera_answer,
     cameras,
@@ -38,6 +38,7 @@ from app.web.resident import (
     reply,
     subscribe,
 )
+from app.web.steward import findings, home, reviews, withholding
 from config.fields import Part
 
 LARGEST_REQUEST = 64 * 1024  # bytes; the webhooks allow themselves more
@@ -45,6 +46,7 @@ LARGEST_REQUEST = 64 * 1024  # bytes; the webhooks allow themselves more
 PARTS = (
     *(health.pages, metrics.pages, twilio.hooks, sendgrid.hooks),
     *(ward.pages, area.pages, alerts.pages, about.pages, security.pages),
+    *(figures.pages, findings.pages, reviews.pages, withholding.pages, home.pages),
     *(subscribe.pages, manage.pages, leave.pages, reply.pages, camera_answer.pages),
     *(cameras.pages, my_cameras.pages, my_camera.pages, keep.pages, door.pages),
     *(search.pages, lifts.pages, requests.pages, board.pages),

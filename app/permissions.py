@@ -81,6 +81,9 @@ class Permission(StrEnum):
     REGISTER_SEARCH = "register:search"
     REGISTER_LIFT = "register:lift"
     RETENTION_READ = "retention:read"
+    FINDING_READ = "finding:read"
+    REVIEW_JUDGE = "review:judge"
+    WITHHOLD_SEARCH = "withhold:search"
     REQUEST_OPEN = "request:open"
     BOARD_READ = "board:read"
     SCHEDULE_EXPORT = "schedule:export"
@@ -105,6 +108,7 @@ _AUDITOR = frozenset({Role.AUDITOR})
 _INVESTIGATOR = frozenset({Role.INVESTIGATOR})
 _SUPERVISOR = frozenset({Role.SUPERVISOR})
 _OVERSEERS = frozenset({Role.AUDITOR, Role.SUPERVISOR})
+_WATCHERS = frozenset({Role.AUDITOR, Role.STEWARD, Role.SUPERVISOR})
 _NOBODY: frozenset[Role] = frozenset()  # of staff: only whoever may run commands on the machine
 # Roles that only a competent authority (Data Protection Act 2018, Part 3) may have: they investigate.
 INVESTIGATE = frozenset({Role.INVESTIGATOR, Role.SUPERVISOR})
@@ -153,6 +157,17 @@ TABLE: dict[Permission, Rule] = {
     ),
     Permission.RETENTION_READ: Rule(
         "see what is kept and what was removed", Scope.ORGANISATION, _ADMINISTRATORS | _AUDITOR
+    ),
+    Permission.FINDING_READ: Rule(
+        "read and close findings of unusual searching, outside the searcher's line",
+        Scope.ORGANISATION,
+        _WATCHERS,
+    ),
+    Permission.REVIEW_JUDGE: Rule(
+        "review searches of the register, outside the searcher's line", Scope.ORGANISATION, _WATCHERS
+    ),
+    Permission.WITHHOLD_SEARCH: Rule(
+        "keep a search from owners until a date", Scope.ORGANISATION, frozenset({Role.SUPERVISOR}), True
     ),
     Permission.REQUEST_OPEN: Rule(
         "ask owners of cameras by a search of one's own, close requests of one's own cases",

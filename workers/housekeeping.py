@@ -13,7 +13,7 @@ from app.db import utc_now
 from app.services import reminders, retention
 from app.services.ledger import months
 from app.services.register import lapses, renewal
-from workers import runtime
+from workers import runtime, watching
 
 log = structlog.get_logger(__name__)
 
@@ -32,6 +32,7 @@ def _keep_house() -> int:
     _remind()
     _ask_owners()
     _settle_tickets()
+    watching.watch()
     return gone
 
 

@@ -89,6 +89,15 @@ EVENTS: dict[str, str] = {
     "suppression:add": "an address was put out of reach of a controller or of all",
     "suppression:lift": "a suppression was lifted by whoever asked for it",
     "erasure:replay": "the erasure journal was replayed after a restore",
+    # Watching those who search the register
+    "finding:raise": "searches of the register were found unusual",
+    "finding:consult": "a finding of unusual searching was read",
+    "finding:close": "a finding of unusual searching was closed, with a verdict",
+    "review:draw": "a month's searches were drawn for review",
+    "review:consult": "a search was read for its review",
+    "review:judge": "a search was reviewed, with a verdict",
+    "register:withhold": "a search is kept from owners for longer than is usual",
+    "staff:home": "the ward that somebody of staff lives in was said or changed",
     # Owners of cameras
     "camera:own-page": "the owner of cameras opened the page of them",
     "camera:draft": "a camera was typed in; its owner has yet to prove their address",

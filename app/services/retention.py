@@ -23,6 +23,7 @@ RAW_EVENTS_KEPT = timedelta(days=30)  # they hold addresses, and say nothing tha
 SERVICE_MESSAGES_KEPT = timedelta(days=30)
 KNOWN_PLACES_KEPT = timedelta(days=180)  # whoever comes back later is told again
 MISUSE_KEPT = timedelta(days=6 * 366)  # after it was closed: as long as a claim may be brought
+HOMES_KEPT = timedelta(days=366)
 INVITATIONS_KEPT = timedelta(days=7)  # so that who comes late can be told that it has expired
 CLOCKS_DIFFER = timedelta(hours=1)  # another process may still count in a window that is over here
 # "It was not me" is read the morning after, and must still be taken.
@@ -207,6 +208,18 @@ CLASSES: Sequence[Kept | Other] = (
     Kept(
         "misuse_reports", "closed reports of misuse by staff", MISUSE_KEPT, "they were closed",
         "a claim may be brought for six years", "id", "closed_at", True, "organisation_id", "closed_at IS NOT NULL",
+    ),
+    Kept(
+        "search_findings", "closed findings of unusual searching", MISUSE_KEPT, "they were closed",
+        "a claim may be brought for six years", "id", "closed_at", True, "organisation_id", "closed_at IS NOT NULL",
+    ),
+    Kept(
+        "search_reviews", "verdicts on searches of the register", MISUSE_KEPT, "the verdict",
+        "a claim may be brought for six years", "id", "judged_at", True, "organisation_id", "judged_at IS NOT NULL",
+    ),
+    Kept(
+        "staff_homes", "wards where staff lived before", HOMES_KEPT, "they said another",
+        "whoever moves does not thereby make their old street anybody's", "id", "until", where="until IS NOT NULL",
     ),
     Kept(
         "contact_sends", "what was sent to an address with a weekly limit", SENDS_KEPT, "it was due",

@@ -40,6 +40,9 @@ MENU = (
     Entry("Lift a cap", "lifts.listed", "lifts", Permission.REGISTER_LIFT),
     Entry("Record", "record.search", "record", Permission.RECORD_SEARCH),
     Entry("Retention", "retention.report", "retention", Permission.RETENTION_READ),
+    Entry("Findings", "findings.listed", "findings", Permission.FINDING_READ),
+    Entry("Reviews", "reviews.listed", "reviews", Permission.REVIEW_JUDGE),
+    Entry("Withholding", "withholding.find", "withholding", Permission.WITHHOLD_SEARCH),
     Entry("Misuse", "misuse.reports", "misuse", Permission.MISUSE_READ),
     Entry("Your account", "account.page", "account", Permission.ACCOUNT_MANAGE),
 )

@@ -36,7 +36,9 @@ ON_RECORD = {
     "my_cameras.contact": OWN_PAGE,
     "my_camera.add": OWN_PAGE,
     "my_camera.change": OWN_PAGE,
+    "findings.one": {"audit_entries", "audit_pending"},
     "misuse.one": {"audit_entries", "audit_pending"},
+    "reviews.one": {"audit_entries", "audit_pending"},
     "board.case": {"audit_entries", "audit_pending", "register_tickets"},
     "record.entry": {"audit_entries", "audit_pending", "rate_counters"},
 }

@@ -185,6 +185,10 @@ def test_change_pause_and_remove_are_complete_at_once(reg: Register) -> None:
         owners.renew(session, token, mine.id, actor=WEB)
     (mine,) = reg.page(token).mine
     assert ([one.id for one in mine.cameras], mine.owner.reach_when) == ([first], "evening")
+    assert set(reg.events("camera:%")) == {
+        "camera:draft", "camera:add", "camera:own-page", "camera:alter", "camera:remove",
+    }  # fmt: skip
+    assert reg.events("owner:%") == ["owner:pause", "owner:resume", "owner:alter", "owner:renew"]
     assert reg.live() == 1
 
 
@@ -201,6 +205,7 @@ def test_leaving_deletes_everything_but_the_evidence(reg: Register) -> None:
         assert session.scalars(sa.select(ContactPoint)).all() == [], "the addresses were given for it alone"
         assert {one.pseudonym is None for one in session.scalars(sa.select(Consent))} == {False}
     assert reg.events("contact:erase") == ["contact:erase"] * 2
+    assert reg.events("owner:%") == ["owner:leave"]
     with pytest.raises(Missing), reg.registry.sessions.begin() as session:
         owners.leave(session, token, mine.id, actor=WEB)
 
