@@ -96,8 +96,8 @@ def _opens(act: str, event: str, s62: str) -> str:
         THEN
             RAISE EXCEPTION 'no such investigation of theirs' USING ERRCODE = 'WR007', DETAIL = 'case';
         END IF;
-        entry := register._record('{event}', 'investigation:' || the_investigation, 'staff',
-            CAST(who.staff_id AS text), who.organisation_id, NULL, '{s62}', NULL, 'web', NULL);
+        entry := register._record({event}, 'investigation:' || the_investigation, 'staff',
+            CAST(who.staff_id AS text), who.organisation_id, NULL, {s62}, NULL, 'web', NULL);
         RETURN register._ticket('{act}', entry, who.staff_id, NULL, the_investigation);
     END
 """
@@ -145,12 +145,12 @@ FUNCTIONS: tuple[Function, ...] = (
     ("answer(the_ticket uuid, the_contact bigint, the_answer text, the_note bytea)", "boolean", _ANSWER, APP),
     (
         "open_board(the_token text, the_investigation uuid)", "uuid",
-        _opens("board", "board:read", "consultation"), APP,
+        _opens("board", "'board:read'", "'consultation'"), APP,
     ),
     (f"run_board({_PAGE})", f"TABLE ({_PARTS})", _runs("board"), APP),
     (
         "open_schedule(the_token text, the_investigation uuid)", "uuid",
-        _opens("schedule", "schedule:export", "disclosure"), APP,
+        _opens("schedule", "'schedule:export'", "'disclosure'"), APP,
     ),
     (f"run_schedule({_PAGE})", f"TABLE ({_PARTS})", _runs("schedule"), APP),
 )  # fmt: skip

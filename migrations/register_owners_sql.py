@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from migrations.ground_sql import APP, WORKER
 from migrations.register_cells_sql import CELL_AT
+from migrations.register_owners_reading_sql import CLOCK, DEFINER, READING
 from migrations.register_sql import GATE
 
 # What only functions of the gate may touch, besides those of the first migration of the register.
@@ -22,15 +23,12 @@ _GATE_RIGHTS = {
 # How far a pin may lie from the centre of its postcode, metres; and how many cameras one owner may have.
 FARTHEST, MOST_CAMERAS = 250, 100
 _YEAR = "interval '1 year'"
-# A page of an owner's log.
-LOG_PAGE = 20
 
-_DEFINER = "SECURITY DEFINER SET search_path = pg_catalog, pg_temp"
 
 # Metres and degrees as PostgreSQL has them: what the page checked is checked again, for the app is not trusted here.
 _FACTS = f"""
     CREATE FUNCTION register._facts(a_owner uuid, facts jsonb, a_label bytea, a_camera uuid) RETURNS void
-    LANGUAGE plpgsql {_DEFINER} AS $$
+    LANGUAGE plpgsql {DEFINER} AS $$
     DECLARE
         spot point := point((facts->>'east')::float8, (facts->>'north')::float8);
         centre point;
@@ -70,7 +68,7 @@ _FACTS = f"""
 _FUNCTIONS = [
     # Whether a camera may be matched follows from its owner's state and its own, and from nothing else.
     f"""
-    CREATE FUNCTION register._settle(a_owner uuid) RETURNS void LANGUAGE sql {_DEFINER} AS $$
+    CREATE FUNCTION register._settle(a_owner uuid) RETURNS void LANGUAGE sql {DEFINER} AS $$
         UPDATE public.cameras c SET live = (o.state = 'active' AND NOT c.paused)
         FROM public.camera_owners o
         WHERE o.id = a_owner AND c.owner_id = o.id AND c.live <> (o.state = 'active' AND NOT c.paused)
@@ -80,7 +78,7 @@ _FUNCTIONS = [
     # An owner, locked, whom the bearer of this session may act for: their own address, or the other one of theirs.
     f"""
     CREATE FUNCTION register._owned(token text, a_owner uuid) RETURNS public.camera_owners
-    LANGUAGE plpgsql {_DEFINER} AS $$
+    LANGUAGE plpgsql {DEFINER} AS $$
     DECLARE
         mine bigint := register._resident(token);
         found public.camera_owners;
@@ -95,7 +93,7 @@ _FUNCTIONS = [
     """,
     f"""
     CREATE FUNCTION register._owner_of(token text, a_camera uuid) RETURNS public.camera_owners
-    LANGUAGE plpgsql {_DEFINER} AS $$
+    LANGUAGE plpgsql {DEFINER} AS $$
     DECLARE
         owner uuid;
     BEGIN
@@ -111,7 +109,7 @@ _DRAFTS = [
     f"""
     CREATE FUNCTION register.keep_draft(a_signup uuid, a_kind text, a_name bytea, a_how text, a_when text,
         a_facts jsonb, a_label bytea, staff_token text) RETURNS void
-    LANGUAGE plpgsql {_DEFINER} AS $$
+    LANGUAGE plpgsql {DEFINER} AS $$
     DECLARE
         officer uuid;
     BEGIN
@@ -133,7 +131,7 @@ _DRAFTS = [
     # Who proved an address of the sign-up becomes the owner, or the other address of one. Twice is once.
     f"""
     CREATE FUNCTION register.accept_draft(token text, a_signup uuid, a_camera uuid, a_owner uuid) RETURNS jsonb
-    LANGUAGE plpgsql {_DEFINER} AS $$
+    LANGUAGE plpgsql {DEFINER} AS $$
     DECLARE
         mine bigint := register._resident(token);
         draft public.camera_drafts;
@@ -189,7 +187,7 @@ def _act(name: str, arguments: str, body: str, *, of: str = "owner") -> str:
     proof = f"register._owned(token, a_{of})" if of == "owner" else f"register._owner_of(token, a_{of})"
     return f"""
     CREATE FUNCTION register.{name}(token text, a_{of} uuid{arguments}) RETURNS jsonb
-    LANGUAGE plpgsql {_DEFINER} AS $$
+    LANGUAGE plpgsql {DEFINER} AS $$
     DECLARE
         owner public.camera_owners := {proof};
         ward text;
@@ -262,145 +260,10 @@ _ACTS = [
     _act("leave_register", "", "DELETE FROM public.camera_owners o WHERE o.id = owner.id;"),
 ]  # fmt: skip
 
-# What an owner is told of searches: of those that touched the cell of a camera since it was there, once their time has
-# come. A search whose answer nobody took told nobody anything.
-_SEARCHES = f"""
-    SELECT coalesce(jsonb_agg(jsonb_build_object('at', s.opened_at, 'purpose', s.purpose, 'by', s.by,
-        'cameras', s.cameras) ORDER BY s.opened_at DESC, s.id DESC), '[]')
-    FROM (
-        SELECT s.id, s.opened_at, s.purpose, g.name AS by,
-            (SELECT jsonb_agg(c.id ORDER BY c.created_at, c.id) FROM public.cameras c
-             WHERE c.owner_id = ANY(mine) AND c.cell_id = ANY(s.cells) AND c.created_at <= s.opened_at) AS cameras
-        FROM public.register_searches s
-        JOIN public.organisations g ON g.id = s.organisation_id
-        LEFT JOIN public.register_settings r ON r.organisation_id = s.organisation_id
-        WHERE s.cells && ARRAY(SELECT DISTINCT c.cell_id FROM public.cameras c WHERE c.owner_id = ANY(mine))
-          AND s.lapsed_at IS NULL
-          AND s.opened_at + coalesce(r.show_after, interval '28 days') <= now()
-          AND NOT EXISTS (SELECT FROM public.search_withholdings w WHERE w.search_id = s.id AND w.until > now())
-          AND (before IS NULL OR s.opened_at < before)
-          AND EXISTS (
-            SELECT FROM public.cameras c
-            WHERE c.owner_id = ANY(mine) AND c.cell_id = ANY(s.cells) AND c.created_at <= s.opened_at)
-        ORDER BY s.opened_at DESC, s.id DESC LIMIT {LOG_PAGE + 1}
-    ) s
-"""
-_REQUESTS = f"""
-    SELECT coalesce(jsonb_agg(jsonb_build_object('at', r.asked_at, 'by', r.name, 'answer', r.answer,
-        'answered_at', r.answered_at, 'state', r.state, 'expires_at', r.expires_at) ORDER BY r.asked_at DESC), '[]')
-    FROM (
-        SELECT p.asked_at, p.answer, p.answered_at, q.state, q.expires_at, g.name
-        FROM public.request_recipients p JOIN public.camera_requests q ON q.id = p.request_id
-        JOIN public.organisations g ON g.id = q.organisation_id
-        WHERE p.owner_id = ANY(mine) ORDER BY p.asked_at DESC LIMIT {LOG_PAGE}
-    ) r
-"""
-_OWNERS = """
-    SELECT coalesce(jsonb_agg(jsonb_build_object('id', o.id, 'controller', o.controller_id, 'organisation', g.name,
-        'kind', o.kind, 'name', encode(o.name_enc, 'hex'), 'reach_how', o.reach_how, 'reach_when', o.reach_when,
-        'state', o.state, 'paused_until', o.paused_until, 'renew_by', o.renew_by, 'other', o.other_contact_id IS NOT NULL,
-        'cameras', (
-            SELECT coalesce(jsonb_agg(jsonb_build_object('id', c.id, 'kind', c.kind, 'postcode', c.postcode,
-                'east', c.at[0], 'north', c.at[1], 'centre', (
-                    SELECT jsonb_build_array(p.at[0], p.at[1]) FROM public.postcodes p WHERE p.postcode = c.postcode),
-                'bearing', c.bearing, 'field', c.field, 'reach', c.reach, 'height', c.height, 'night', c.night,
-                'audio', c.audio, 'covers', c.covers, 'days_kept', c.days_kept, 'label', encode(c.label_enc, 'hex'),
-                'paused', c.paused, 'live', c.live, 'created_at', c.created_at) ORDER BY c.created_at, c.id), '[]')
-            FROM public.cameras c WHERE c.owner_id = o.id)) ORDER BY o.created_at, o.id), '[]')
-    FROM public.camera_owners o JOIN public.organisations g ON g.id = o.controller_id WHERE o.id = ANY(mine)
-"""
-_READING = [
-    # Whoever has no camera opens nothing, and nothing is on the record of it.
-    f"""
-    CREATE FUNCTION register.open_own(token text, a_origin text) RETURNS uuid LANGUAGE plpgsql {_DEFINER} AS $$
-    DECLARE
-        mine bigint := register._resident(token);
-        controller uuid;
-        competent boolean;
-    BEGIN
-        SELECT o.controller_id, g.competent_authority INTO controller, competent
-        FROM public.camera_owners o JOIN public.organisations g ON g.id = o.controller_id
-        WHERE mine IN (o.contact_id, o.other_contact_id) ORDER BY o.created_at, o.id LIMIT 1;
-        IF controller IS NULL THEN
-            RETURN NULL;
-        END IF;
-        RETURN register._ticket('own', register._record('camera:own-page', 'contact:' || mine, 'resident', mine::text,
-            controller, NULL, CASE WHEN competent THEN 'consultation' END, NULL, a_origin, NULL), NULL, mine, NULL);
-    END $$
-    """,
-    f"""
-    CREATE FUNCTION register.run_own(ticket uuid, token text, before timestamptz) RETURNS jsonb
-    LANGUAGE plpgsql {_DEFINER} AS $$
-    DECLARE
-        contact bigint := register._resident(token);
-        mine uuid[];
-    BEGIN
-        PERFORM register._redeem(ticket, 'own', NULL, contact);
-        mine := ARRAY(SELECT o.id FROM public.camera_owners o WHERE contact IN (o.contact_id, o.other_contact_id)
-            ORDER BY o.created_at, o.id LIMIT 20);
-        RETURN jsonb_build_object('owners', ({_OWNERS}), 'searches', ({_SEARCHES}), 'requests', ({_REQUESTS}));
-    END $$
-    """,
-]
-
-_CLOCK = [
-    # Picks whom to ask whether they still have their cameras, and notes that they were: a run that is repeated asks
-    # nobody twice. ``nth`` 1 or 2.
-    f"""
-    CREATE FUNCTION register.remind_owners(a_now timestamptz, days integer, nth integer, most integer)
-    RETURNS TABLE (owner_id uuid, controller_id uuid, contact_id bigint, other_contact_id bigint, renew_by timestamptz)
-    LANGUAGE sql {_DEFINER} AS $$
-        UPDATE public.camera_owners o SET reminded = nth, reminded_at = a_now
-        WHERE o.id IN (
-            SELECT d.id FROM public.camera_owners d
-            WHERE d.renew_by <= a_now + make_interval(days => days) AND d.reminded < nth
-            ORDER BY d.renew_by, d.id LIMIT least(most, 1000) FOR UPDATE SKIP LOCKED)
-        RETURNING o.id, o.controller_id, o.contact_id, o.other_contact_id, o.renew_by
-    $$
-    """,
-    # Silence: who was asked twice, and the second time long enough ago, is gone with all that the register holds.
-    f"""
-    CREATE FUNCTION register.lapse_owners(a_now timestamptz, most integer)
-    RETURNS TABLE (owner_id uuid, controller_id uuid, contact_id bigint, other_contact_id bigint)
-    LANGUAGE sql {_DEFINER} AS $$
-        DELETE FROM public.camera_owners o WHERE o.id IN (
-            SELECT d.id FROM public.camera_owners d
-            WHERE d.renew_by <= a_now AND d.reminded >= 2 AND d.reminded_at <= a_now - interval '6 days'
-            ORDER BY d.renew_by, d.id LIMIT least(most, 10000) FOR UPDATE SKIP LOCKED)
-        RETURNING o.id, o.controller_id, o.contact_id, o.other_contact_id
-    $$
-    """,
-    f"""
-    CREATE FUNCTION register.wake_owners(a_now timestamptz, most integer)
-    RETURNS TABLE (owner_id uuid, controller_id uuid) LANGUAGE plpgsql {_DEFINER} AS $$
-    DECLARE
-        woken record;
-    BEGIN
-        FOR woken IN
-            UPDATE public.camera_owners o SET state = 'active', paused_until = NULL
-            WHERE o.id IN (
-                SELECT d.id FROM public.camera_owners d WHERE d.state = 'paused' AND d.paused_until <= a_now
-                ORDER BY d.paused_until, d.id LIMIT least(most, 1000) FOR UPDATE SKIP LOCKED)
-            RETURNING o.id, o.controller_id
-        LOOP
-            PERFORM register._settle(woken.id);
-            owner_id := woken.id;
-            controller_id := woken.controller_id;
-            RETURN NEXT;
-        END LOOP;
-    END $$
-    """,
-    f"""
-    CREATE FUNCTION register.oldest_owner() RETURNS timestamptz LANGUAGE sql STABLE {_DEFINER} AS $$
-        SELECT min(o.renew_by) FROM public.camera_owners o
-    $$
-    """,
-]
-
 # Whichever way consent to the register ends (leaving, "it was not me", the end of an organisation), the owner is out of
 # every search in the same moment.
 _WITHDRAWN = f"""
-    CREATE FUNCTION register._withdrawn() RETURNS trigger LANGUAGE plpgsql {_DEFINER} AS $$
+    CREATE FUNCTION register._withdrawn() RETURNS trigger LANGUAGE plpgsql {DEFINER} AS $$
     BEGIN
         DELETE FROM public.camera_owners o
         WHERE o.contact_id = OLD.contact_id AND o.controller_id = OLD.controller_id;
@@ -431,7 +294,8 @@ _FORGET = """
               AND NOT EXISTS (SELECT FROM public.subscriptions s WHERE s.contact_id = c.id)
               AND NOT EXISTS (SELECT FROM public.replies r WHERE r.contact_id = c.id)
               AND NOT EXISTS (SELECT FROM public.person_contact_points p WHERE p.contact_id = c.id)
-              AND NOT EXISTS (SELECT FROM public.camera_owners o WHERE c.id IN (o.contact_id, o.other_contact_id))
+              AND NOT EXISTS (SELECT FROM public.camera_owners o WHERE o.contact_id = c.id)
+              AND NOT EXISTS (SELECT FROM public.camera_owners o WHERE o.other_contact_id = c.id)
             ORDER BY c.id FOR UPDATE);
     BEGIN
         INSERT INTO public.erasures (contact_id, at) SELECT g.id, a_now FROM unnest(gone) AS g(id) ORDER BY 1
@@ -480,7 +344,7 @@ def make() -> list[str]:
     return [
         *(f"GRANT {rights} ON {table} TO {GATE}" for table, rights in _GATE_RIGHTS.items()),
         f"SET LOCAL ROLE {GATE}",
-        *(CELL_AT, *_FUNCTIONS, *_DRAFTS, *_ACTS, *_READING, *_CLOCK, _WITHDRAWN),
+        *(CELL_AT, *_FUNCTIONS, *_DRAFTS, *_ACTS, *READING, *CLOCK, _WITHDRAWN),
         *(f"REVOKE ALL ON FUNCTION register.{function} FROM PUBLIC" for function in (*_HIDDEN, *OPEN)),
         *(
             f"GRANT EXECUTE ON FUNCTION register.{function} TO {', '.join(roles)}"

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import itertools
-import os
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from pathlib import Path
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -14,9 +12,11 @@ import psycopg
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from app import crypto
 from app.audit import record as audit
 from app.db import Pt, new_id, utc_now
-from app.embedded import client
+from app.models.areas import Release
+from app.models.organisations import Organisation
 from app.registry import Registry
 from app.roles import libpq
 from app.services import consent, people, sessions
@@ -26,6 +26,7 @@ from app.services.register.opting import Owner
 from app.services.register.owners import Page
 from tests.conftest import Database
 from tests.factories import Makes
+from tests.register_rows import put
 from tests.residents import HERE, MAIL, MOBILE, TERMS, THERE, Town, address, letters, town
 
 WORDING = (
@@ -34,6 +35,9 @@ WORDING = (
 NAME, LABEL = "Wilhelmina Quince", "Behind the wisteria"
 WEB = audit.Actor(audit.ActorKind.RESIDENT, origin="192.0.2.0/24")
 MIDDLE = Pt(505_000.0, 184_000.0)
+# As the forms have them, with the pin where it begins.
+CAMERA = {"facing": "s", "field": "150", "reach": "10", "covers": "street", "days_kept": "30", "label": LABEL}
+OWNER = {"name": NAME, "owner_kind": "home", "reach_how": "link", "reach_when": "any"}
 SEARCHED = """
     INSERT INTO register_searches (id, entry_id, organisation_id, staff_id, investigation_id, purpose, reason_enc, kind,
         centre, radius, size, window_from, window_to, cells, number, saw, opened_xid, opened_at, settled)
@@ -71,10 +75,37 @@ def ground(admin_url: str, *, split: bool = False) -> None:
             )
 
 
-def ground_of(registry: Registry) -> None:
-    """The same in the database that a registry is open on."""
-    cluster = client.ensure(Path(os.environ["LOCAL_DIR"]))
-    ground(Database(registry.engine.url.database or "", cluster).admin)
+def ground_in(session: Session, at: Pt) -> None:
+    """A cell that holds a spot, unless there is one; in this session's transaction."""
+    if session.get(Release, "cells") is None:
+        old = datetime(2000, 1, 1, tzinfo=UTC)
+        session.add(Release(id="cells", name="Cells", published=old.date(), loaded_at=old, live_postcodes=0))
+        session.flush()
+    there = sa.text("SELECT 1 FROM register_cells WHERE outline @> box(point(:x, :y), point(:x, :y))")
+    if session.execute(there, {"x": at[0], "y": at[1]}).first() is None:
+        west, south = int(at[0]) - 600, int(at[1]) - 600
+        put(
+            session, "register_cells", id=-west, release_id="cells", west=west, south=south, east=west + 1_200,
+            north=south + 1_200, postcodes=5,
+        )  # fmt: skip
+
+
+def placed(
+    session: Session, force: Organisation, contact: int, at: Pt, postcode: str, name: str = NAME
+) -> tuple[UUID, UUID]:
+    """Somebody's place in the register, with one camera: (owner, camera)."""
+    owner, camera = new_id(), new_id()
+    sealed = crypto.keyring().encrypt(name, "camera_owners.name")
+    put(
+        session, "camera_owners", id=owner, controller_id=force.id, contact_id=contact, name_enc=sealed, state="active",
+        confirmed_at=utc_now(), renew_by=utc_now() + timedelta(days=365),
+    )  # fmt: skip
+    put(
+        session, "cameras", id=camera, owner_id=owner, kind="doorbell", postcode=postcode, at=f"({at[0]},{at[1]})",
+        bearing=180, field=150, reach=10, sector="((0,0),(1,0),(1,1))", days_kept=30, cell_id=1, ward_code="E05000001",
+        covers="street", live=True,
+    )  # fmt: skip
+    return owner, camera
 
 
 def agree(session: Session) -> int:
@@ -93,6 +124,7 @@ class Register:
     admin: str
     town: Town
     wording: int
+    signup: UUID | None = None  # the newest
     numbers: itertools.count[int] = field(default_factory=lambda: itertools.count(500))
 
     def begin(self, *typed: str, now: datetime | None = None, **changes: Any) -> str:
@@ -103,7 +135,8 @@ class Register:
             "now": now or utc_now(), "actor": WEB,
         }  # fmt: skip
         with self.registry.sessions.begin() as session:
-            return opting.begin(session, **(values | changes))
+            self.signup, token = opting.begin(session, **(values | changes))
+            return token
 
     def enter(self, page: str, code: str) -> str | None:
         with self.registry.sessions.begin() as session:
@@ -189,5 +222,6 @@ def register(database: Database, registry: Registry, *, split: bool = False) -> 
 
 __all__ = [
     "HERE", "LABEL", "MAIL", "MIDDLE", "MOBILE", "NAME", "THERE", "WEB", "Register", "agree", "facts", "ground",
-    "ground_of", "register",
+    "ground_in",
+    "placed", "register",
 ]  # fmt: skip

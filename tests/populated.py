@@ -19,6 +19,7 @@ from app.registry import Registry
 from app.services import (
     agreements,
     answers,
+    areas,
     consent,
     dispatch,
     enrolment,
@@ -33,12 +34,14 @@ from app.services import (
     teams,
 )
 from app.services.confirmations import own_page, signups
+from app.services.confirmations.rations import Terms
 from app.services.oidc import providers
 from app.services.record_search import tickets
 from app.services.record_search.wanted import Wanted
-from messaging.links import CAMERA, LIVES, MANAGE, REPLY, STOP, Signer
+from app.services.register import opting
+from messaging.links import CAMERA, KEEP, LIVES, MANAGE, REPLY, STOP, Signer
 from messaging.types import Channel
-from tests import register_rows
+from tests import owning, register_rows
 from tests.entering import PASSWORD, code_in, enrol, invite, link_in, terms, ways_in
 from tests.factories import ACTOR, TOPIC, Makes
 from tests.watching import watched
@@ -265,6 +268,7 @@ def populate(
     case, searched, asking, asked_by = register_rows.asked(
         session, force.id, chief.id, phone.id, number=next(makes.numbers) + 1_000, now=now
     )
+    camera = _camera(makes, force, known.id, postcode, terms=asks)
     (place,) = (one.place for one in subscriptions.mine(session, known.id))
     auditor = audit.Actor(audit.ActorKind.STAFF, id=str(chief.id), origin="web")
     looked = tickets.begin(
@@ -389,6 +393,20 @@ def populate(
         "board.cases": ["/staff/register/cases"],
         "board.case": [f"/staff/register/cases/{case}"],
         "camera_answer.answer": [_link(registry.signer, phone.id, asked_by, CAMERA, ends)],
+        "cameras.start": ["/cameras", f"/cameras?from={appeal.reference}"],
+        "cameras.meaning": ["/cameras/what-this-means"],
+        "cameras.new": ["/cameras/new", "/cameras/new?kind=fixed&postcode=x"],
+        "cameras.camera": [f"/cameras/new/camera?{camera.query}"],
+        "cameras.check": [f"/cameras/check/{camera.page}"],
+        "cameras.left": ["/cameras/left"],
+        "my_cameras.mine": ["/cameras/mine", "/cameras/mine?done=added"],
+        "my_cameras.contact": [f"/cameras/mine/{camera.owner}/contact"],
+        "my_cameras.pause": [f"/cameras/mine/{camera.owner}/pause"],
+        "my_camera.add": ["/cameras/mine/add", f"/cameras/mine/add?{camera.query}"],
+        "my_camera.change": [f"/cameras/camera/{camera.id}/change"],
+        "keep.keep": [registry.signer.batch(KEEP, camera.owner, ends)(known.id)],
+        "door.door": ["/staff/cameras/door", f"/staff/cameras/door?{camera.query}"],
+        "door.confirm": [f"/staff/cameras/door/{camera.signup}"],
         "status.alarm": ["/status/alarms/urgent-stalled", "/status/alarms/brake-pulled"],
     }
     posts = {
@@ -407,6 +425,15 @@ def populate(
         "compose.send": [f"/staff/alerts/{draft.id}/send"],
         "compose.discard": [f"/staff/alerts/{other_draft.id}/discard"],
         "compose.segments": ["/staff/alerts/segments"],
+        "cameras.contact": [f"/cameras/new/contact?{camera.query}"],
+        "cameras.again": [f"/cameras/check/{camera.page}/again"],
+        "my_cameras.resume": [f"/cameras/mine/{camera.owner}/resume"],
+        "my_cameras.renew": [f"/cameras/mine/{camera.owner}/renew"],
+        "my_cameras.leave": [f"/cameras/mine/{camera.owner}/leave"],
+        "my_camera.pause_camera": [f"/cameras/camera/{camera.id}/pause"],
+        "my_camera.resume_camera": [f"/cameras/camera/{camera.id}/resume"],
+        "my_camera.remove": [f"/cameras/camera/{camera.id}/remove"],
+        "door.again": [f"/staff/cameras/door/{camera.signup}/again"],
         "search.look": ["/staff/register/search"],
         "lifts.give": ["/staff/register/lifts"],
         "board.take": [f"/staff/register/cases/{case}/schedule"],
@@ -462,6 +489,13 @@ def populate(
             "progress.pause": {"why": "Wait for the new picture."},
             "inbox.answer": {"body": "Thank you."},
             "people.find": {"email": address},
+            "search.look": {
+                "reference": "CAD-1/26",
+                "reason": "A burglary on Monday",
+                "places": postcode,
+                "metres": "90",
+            },
+            "lifts.give": {"reference": "CAD-1/26", "reason": "A burglary on Monday"},
             "people.invite": {
                 "name": "PC New",
                 "email": f"new-{force.slug}@police.example",
@@ -482,6 +516,17 @@ def populate(
             "record.export": {"file": "csv"},
             "misuse.report": {"what": "He looked up his neighbour.", "happened": "On Monday."},
             "misuse.close": {"note": "Looked into."},
+            "cameras.camera": owning.CAMERA,
+            "cameras.contact": owning.CAMERA
+            | owning.OWNER
+            | {"email": f"street-{force.slug}@people.example"},
+            "cameras.check": {"code": camera.code},
+            "my_cameras.contact": owning.OWNER,
+            "my_camera.add": owning.CAMERA,
+            "my_camera.change": owning.CAMERA,
+            "keep.keep": {"answer": "yes"},
+            "door.door": owning.CAMERA | owning.OWNER | {"email": f"door-{force.slug}@people.example"},
+            "door.confirm": {"code": camera.code},
             "findings.close": {"verdict": "explained", "note": "A series of burglaries."},
             "reviews.judge": {"verdict": "proper"},
             "withholding.find": {"reference": seen.case},
@@ -499,6 +544,34 @@ def populate(
             "camera_answer.answer": {"answer": "have-it", "note": "Two files."},
         },
     )
+
+
+@dataclass
+class _Camera:
+    """An owner with a camera, and one who has yet to prove their address on ``page``."""
+
+    owner: UUID
+    id: UUID
+    signup: UUID
+    page: str
+    code: str
+    query: str
+
+
+def _camera(makes: Makes, force: Organisation, contact: int, postcode: str, *, terms: Terms) -> _Camera:
+    session = makes.session
+    at = areas.find_ward(session, postcode).at
+    wording = owning.agree(session)
+    owning.ground_in(session, at)
+    owner, camera = owning.placed(session, force, contact, at, postcode)
+    mail = f"owner-{force.slug}@people.example"
+    signup, page = opting.begin(
+        session, controller=UUID(str(force.id)), facts=owning.facts(postcode=postcode, at=at), owner=opting.Owner("Jo"),
+        addresses=[people.read_address(Channel.EMAIL, mail, fictional=True)], wording=wording, terms=terms,
+        now=utc_now(), actor=owning.WEB,
+    )  # fmt: skip
+    query = urlencode({"kind": "doorbell", "postcode": postcode})
+    return _Camera(owner, camera, signup, page, code_in(session, mail), query)
 
 
 def _chief(makes: Makes, force: Organisation) -> Staff:

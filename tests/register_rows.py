@@ -78,7 +78,14 @@ def _text(value: object) -> str:
     return f"\\x{value.hex()}" if isinstance(value, bytes) else str(value)
 
 
-def search(session: Session, force: UUID, staff: UUID, *, number: int, now: datetime) -> tuple[UUID, UUID]:
+def spot(number: int) -> str:
+    """A place of one's own, so that the searches of several tests find nobody of another's."""
+    return f"(505600,{184_000 + number})"
+
+
+def search(
+    session: Session, force: UUID, staff: UUID, *, number: int, now: datetime, at: str = AT
+) -> tuple[UUID, UUID]:
     """A case of somebody's and a search that was answered just now, of 100 m round a spot: (case, search)."""
     case, made = new_id(), new_id()
     put(
@@ -88,7 +95,7 @@ def search(session: Session, force: UUID, staff: UUID, *, number: int, now: date
     put(
         session, "register_searches", id=made, entry_id=-number, organisation_id=force, staff_id=staff,
         investigation_id=case, purpose="investigation", reason_enc=seal("A burglary", "register_searches.reason"),
-        kind="radius", centre=AT, radius=100, size=0.03, window_from=now - timedelta(hours=5),
+        kind="radius", centre=at, radius=100, size=0.03, window_from=now - timedelta(hours=5),
         window_to=now - timedelta(hours=3), cells=[1, 2], number=-number, saw=0, settled=True, opened_xid="3",
         opened_at=now,
     )  # fmt: skip
@@ -96,7 +103,7 @@ def search(session: Session, force: UUID, staff: UUID, *, number: int, now: date
 
 
 def owner(
-    session: Session, force: UUID, contact: int, *, name: str = "Ann Owner", now: datetime
+    session: Session, force: UUID, contact: int, *, name: str = "Ann Owner", now: datetime, at: str = AT
 ) -> tuple[UUID, UUID]:
     """Somebody with a doorbell at that spot: (owner, camera)."""
     made, camera = new_id(), new_id()
@@ -105,7 +112,7 @@ def owner(
         name_enc=seal(name, "camera_owners.name"), state="active", confirmed_at=now,
     )  # fmt: skip
     put(
-        session, "cameras", id=camera, owner_id=made, kind="doorbell", postcode="UB8 1UW", at=AT, bearing=0, field=90,
+        session, "cameras", id=camera, owner_id=made, kind="doorbell", postcode="UB8 1UW", at=at, bearing=0, field=90,
         reach=50, sector="((505600,184000),(505550,184050),(505650,184050))", days_kept=30, cell_id=1,
         ward_code="E05000001", live=True,
     )  # fmt: skip

@@ -31,6 +31,7 @@ WORDS = {
         "If you typed the address, check that it is right. If you copied it, check that you copied all of it.",
     ),
     405: ("This page does not do that", "Go back to the page before and use the form there."),
+    409: ("That did not work this time", "Something else happened in the same moment. Try again."),
     410: ("This is no longer here", "It was meant for a short time."),
     413: ("That is too much", "What was sent is larger than this page accepts."),
     415: ("That is not a form", "This page accepts only what its own form sends."),

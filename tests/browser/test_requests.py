@@ -38,15 +38,15 @@ class Case:
 
 def case(town: Town, name: str) -> Case:
     number, address, now = 80_000 + next(town.numbers), town.email(), utc_now()
-    contact = town.resident(address)
+    contact, at = town.resident(address), register_rows.spot(1_000 * next(town.numbers))
     with town.registry.sessions.begin() as session:
         makes = Makes(session, itertools.count(number))
         force = session.get_one(Organisation, town.organisation)
         force.competent_authority = True
         staff = makes.officer(force, role=None)
         makes.role(staff, Role.INVESTIGATOR)
-        id, search = register_rows.search(session, force.id, staff.id, number=number, now=now)
-        register_rows.owner(session, force.id, contact, name=name, now=now)
+        id, search = register_rows.search(session, force.id, staff.id, number=number, now=now, at=at)
+        register_rows.owner(session, force.id, contact, name=name, now=now, at=at)
         return Case(staff, search, id, f"CAD-{number}/26", address)
 
 

@@ -103,6 +103,7 @@ def test_only_a_link_leaves_and_everybody_is_accounted_for(
         assert police.asked(request)[contact].answer == "have-it"
 
 
+@pytest.mark.slow
 def test_it_is_on_no_page_and_in_no_feed_or_list(here: World, police: Force, client: FlaskClient) -> None:
     police.owner()
     request, _ = sent(here, police)
@@ -115,6 +116,7 @@ def test_it_is_on_no_page_and_in_no_feed_or_list(here: World, police: Force, cli
     assert tuple(row) == (sending.TOPIC, None)
 
 
+@pytest.mark.slow
 def test_whoever_sleeps_gets_it_after_their_quiet_hours(here: World, police: Force) -> None:
     contact = police.owner().id
     police.run(
@@ -130,6 +132,7 @@ def test_whoever_sleeps_gets_it_after_their_quiet_hours(here: World, police: For
     assert here.batch(dispatch).not_before.astimezone(terms.LONDON).hour == 7
 
 
+@pytest.mark.slow
 def test_one_that_cannot_be_sent_stops_no_other(here: World, police: Force) -> None:
     police.owner(channel=Channel.SMS)
     police.owner(channel=Channel.EMAIL, cell=12)
@@ -145,6 +148,7 @@ def told(registry: Registry) -> list[tuple[int | None, str]]:
         return [(one.contact_id, f"{one.subject or ''} {one.text}") for one in rows]
 
 
+@pytest.mark.slow
 def test_who_has_not_answered_is_reminded_once_before_it_is_overwritten(here: World, police: Force) -> None:
     silent = police.owner(days_kept=2).id
     answered = police.owner(days_kept=2).id
@@ -170,6 +174,7 @@ def test_who_has_not_answered_is_reminded_once_before_it_is_overwritten(here: Wo
         assert here.app.signer.verify(CAMERA, link.rpartition("/")[2], utc_now()).contact == contact
 
 
+@pytest.mark.slow
 def test_whoever_looked_is_thanked_once_it_is_closed_and_reads_the_outcome(
     here: World, police: Force, client: FlaskClient
 ) -> None:
@@ -197,6 +202,7 @@ def test_whoever_looked_is_thanked_once_it_is_closed_and_reads_the_outcome(
         assert "Somebody was found" in page.text and "closed" in page.text
 
 
+@pytest.mark.slow
 def test_a_text_back_lands_in_the_inbox_as_any_other(here: World, police: Force) -> None:
     phone = police.owner(channel=Channel.SMS).id
     sent(here, police)

@@ -28,6 +28,12 @@ WORDING = (
     "I agree that the police may send me alerts about the places and topics I chose. I can stop at any time, "
     "with one tap or by texting STOP."
 )
+REGISTER_WORDING = (
+    "I put my camera on the register, so that the police can ask me about footage. Nobody learns that I have a camera "
+    "before I answer.\n"
+    "What an investigation was given after I answered stays with that case, also when I leave. Everything else goes when I "
+    "leave, which I can at any time with one button."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +94,7 @@ def settle(session: Session, people: Sequence[SyntheticPerson]) -> UUID:
         actor=ACTOR,
     )
     consent.add_wording(session, WORDING, actor=ACTOR)
+    consent.add_wording(session, REGISTER_WORDING, purpose=consent.REGISTER, actor=ACTOR)
     for lane in ("bulk", "urgent"):
         _sender(session, police, "email", "sendgrid", f"{lane}@alerts.example", "email", lane)
         for number in sender_addresses(lane):

@@ -203,7 +203,7 @@ def _letter(signup: Signup, name: str, ward: str) -> Letter:
     return Letter(signup.controller_id, name, f"to send alerts about {ward} ward to this address")
 
 
-def view(session: Session, token: str, *, purpose: str = ALERTS, now: datetime) -> SignupView:
+def view(session: Session, token: str | UUID, *, purpose: str = ALERTS, now: datetime) -> SignupView:
     """The sign-up of a page; Missing when there is none, or it has vanished."""
     return view_of(session, _find(session, token, now, purpose))
 
@@ -226,12 +226,10 @@ def view_of(session: Session, signup: Signup) -> SignupView:
     )
 
 
-def _find(session: Session, token: str, now: datetime, purpose: str) -> Signup:
-    signup = session.scalar(
-        sa.select(Signup).where(
-            Signup.digest == tokens.digest(token), Signup.expires_at > now, Signup.purpose == purpose
-        )
-    )
+def _find(session: Session, token: str | UUID, now: datetime, purpose: str) -> Signup:
+    """By the token of its page; or by its id, where somebody of staff was judged to have it."""
+    mine = Signup.id == token if isinstance(token, UUID) else Signup.digest == tokens.digest(token)
+    signup = session.scalar(sa.select(Signup).where(mine, Signup.expires_at > now, Signup.purpose == purpose))
     if signup is None:
         raise Missing("This sign-up is no longer here.")
     return signup
@@ -257,7 +255,7 @@ def mask(channel: str, address: str) -> str:
     return f"{local[:1]}•••@{domain}"
 
 
-def again(session: Session, token: str, terms: Terms, *, purpose: str = ALERTS, now: datetime) -> None:
+def again(session: Session, token: str | UUID, terms: Terms, *, purpose: str = ALERTS, now: datetime) -> None:
     """Send new codes to the addresses that are not confirmed yet. Missing or TooMany."""
     signup = _find(session, token, now, purpose)
     waiting = [c for c in confirmations(session, signup.id, lock=True) if c.used_at is None]
@@ -288,7 +286,14 @@ def enter(
 
 
 def entered(
-    session: Session, token: str, code: str, terms: Terms, *, purpose: str, actor: audit.Actor, now: datetime
+    session: Session,
+    token: str | UUID,
+    code: str,
+    terms: Terms,
+    *,
+    purpose: str,
+    actor: audit.Actor,
+    now: datetime,
 ) -> tuple[Entered, Confirmation | None]:
     """As ``enter``, with what the code has just proved."""
     signup = _find(session, token, now, purpose)

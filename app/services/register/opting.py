@@ -94,8 +94,8 @@ def begin(
     now: datetime,
     staff_token: str | None = None,
     actor: audit.Actor,
-) -> str:
-    """Keep a camera and send a code to each address; the token of the page that asks for the codes.
+) -> tuple[UUID, str]:
+    """Keep a camera and send a code to each address; the sign-up's id, and the token of the page that asks for the codes.
 
     ``staff_token``: the session of the officer who stands at the door and types it in. Raises PostcodeError, Invalid,
     Conflict when ``wording`` is no longer current, or TooMany.
@@ -132,21 +132,21 @@ def begin(
         s62=processing.s62(session, controller, audit.S62.COLLECTION),
         detail={"door": staff_token is not None},
     )
-    return token
+    return signup, token
 
 
-def view(session: Session, token: str, *, now: datetime) -> SignupView:
+def view(session: Session, token: str | UUID, *, now: datetime) -> SignupView:
     """The page that asks for the codes; Missing when it has vanished."""
     return signups.view(session, token, purpose=REGISTER, now=now)
 
 
-def again(session: Session, token: str, terms: Terms, *, now: datetime) -> None:
+def again(session: Session, token: str | UUID, terms: Terms, *, now: datetime) -> None:
     """New codes to the addresses that are not confirmed yet. Missing or TooMany."""
     signups.again(session, token, terms, purpose=REGISTER, now=now)
 
 
 def enter(
-    session: Session, token: str, code: str, terms: Terms, *, actor: audit.Actor, now: datetime
+    session: Session, token: str | UUID, code: str, terms: Terms, *, actor: audit.Actor, now: datetime
 ) -> tuple[Entered, str | None]:
     """A code; with the right one the owner's session, as the token of its cookie. Missing, Invalid or TooMany."""
     result, proved = signups.entered(session, token, code, terms, purpose=REGISTER, actor=actor, now=now)
@@ -154,10 +154,10 @@ def enter(
 
 
 def enter_for(
-    session: Session, token: str, code: str, terms: Terms, *, actor: audit.Actor, now: datetime
+    session: Session, signup: UUID, code: str, terms: Terms, *, actor: audit.Actor, now: datetime
 ) -> Entered:
     """The same on the device of an officer, to whom the owner read the code out: nobody is signed in by it."""
-    result, opened = enter(session, token, code, terms, actor=actor, now=now)
+    result, opened = enter(session, signup, code, terms, actor=actor, now=now)
     if opened is not None:
         sessions.end(session, sessions.digest(opened))
     return result

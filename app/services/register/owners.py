@@ -36,7 +36,7 @@ class Mine:
     owner: Owner
     state: str
     paused_until: datetime | None
-    renew_by: datetime
+    renew_by: datetime | None
     two_ways: bool
     cameras: tuple[Camera, ...]
 
@@ -137,7 +137,7 @@ def _mine(one: dict[str, Any]) -> Mine:
         Owner(name, one["kind"], one["reach_how"], one["reach_when"]),
         one["state"],
         _time(one["paused_until"]) if one["paused_until"] else None,
-        _time(one["renew_by"]),
+        _time(one["renew_by"]) if one["renew_by"] else None,
         one["other"],
         tuple(map(cameras.read, one["cameras"])),
     )

@@ -131,7 +131,8 @@ def wards() -> AnyResponse:
 def _form(form: Search, status: int = 200) -> Response:
     with context.transaction() as session:
         example = settings.shown(session, browser.who().organisation_id).case_example
-    page = render_template("investigator/search.html", form=form, problems=form.problems, example=example)
+    form.reference.description = f"For example {example}."
+    page = render_template("investigator/search.html", form=form, problems=form.problems)
     return make_response(page, status)
 
 

@@ -7,6 +7,7 @@ officer's before reading the code out; it signs in nobody here.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from uuid import UUID
 
 from flask import Blueprint, Response, redirect, request, url_for
 from werkzeug.exceptions import NotFound
@@ -104,7 +105,7 @@ def _begin(camera: CameraForm, owner_form: ContactForm) -> AnyResponse | None:
         return None
     try:
         with context.transaction() as s:
-            token = opting.begin(
+            signup, _ = opting.begin(
                 s,
                 controller=browser.who().organisation_id,
                 facts=facts,
@@ -125,7 +126,7 @@ def _begin(camera: CameraForm, owner_form: ContactForm) -> AnyResponse | None:
     except Missing:
         return no_wording()
     else:
-        return redirect(url_for("door.confirm", token=token), 303)
+        return redirect(url_for("door.confirm", signup_id=signup), 303)
     return None
 
 
@@ -150,20 +151,20 @@ def _page(kind: str, spot: Spot, camera: CameraForm, owner: ContactForm) -> Resp
     )
 
 
-@pages.route("/staff/cameras/door/<token>", methods=["GET", "POST"])
+@pages.route("/staff/cameras/door/<uuid:signup_id>", methods=["GET", "POST"])
 @guards.staff(Permission.CAMERA_ADD)
-def confirm(token: str) -> AnyResponse:
+def confirm(signup_id: UUID) -> AnyResponse:
     """Wait for the owner: whether they confirmed, what they agree to, and the code if they read it out."""
     form = CodeForm()
     try:
-        seen = _seen(token)
+        seen = _seen(signup_id)
         if request.method == "POST" and form.validate():
             with context.transaction() as s:
                 result = opting.enter_for(
-                    s, token, form.code.data, asking.terms(), actor=browser.actor(), now=utc_now()
+                    s, signup_id, form.code.data, asking.terms(), actor=browser.actor(), now=utc_now()
                 )
             if result is Entered.RIGHT:
-                return redirect(url_for("door.confirm", token=token), 303)
+                return redirect(url_for("door.confirm", signup_id=signup_id), 303)
             form.refuse(Invalid("code", result.message))
         with context.transaction() as s:
             _, text = opting.wording(s, seen.wording)
@@ -179,7 +180,7 @@ def confirm(token: str) -> AnyResponse:
         "officer/door_confirm.html",
         400 if form.problems else 200,
         form=form,
-        token=token,
+        signup_id=signup_id,
         seen=seen,
         agreement=text,
         sent_again="again" in request.args,
@@ -187,26 +188,26 @@ def confirm(token: str) -> AnyResponse:
     )
 
 
-@pages.post("/staff/cameras/door/<token>/again")
+@pages.post("/staff/cameras/door/<uuid:signup_id>/again")
 @guards.staff(Permission.CAMERA_ADD)
-def again(token: str) -> AnyResponse:
+def again(signup_id: UUID) -> AnyResponse:
     """New codes to the addresses that are not confirmed yet."""
     try:
-        _seen(token)
+        _seen(signup_id)
         with context.transaction() as s:
-            opting.again(s, token, asking.terms(), now=utc_now())
+            opting.again(s, signup_id, asking.terms(), now=utc_now())
     except TooMany as error:
         return asking.too_many(error)
     except Missing:
         return asking.gone(*GONE)
-    return redirect(url_for("door.confirm", token=token, again=1), 303)
+    return redirect(url_for("door.confirm", signup_id=signup_id, again=1), 303)
 
 
-def _seen(token: str) -> SignupView:
+def _seen(signup_id: UUID) -> SignupView:
     """Of this organisation, and where the officer adds cameras. Missing; NotFound where it is none of theirs."""
     who = browser.who()
     with context.transaction() as s:
-        seen = opting.view(s, token, now=utc_now())
+        seen = opting.view(s, signup_id, now=utc_now())
         ward = areas.find_ward(s, seen.postcode).code
         mine = seen.controller == who.organisation_id
         if not mine or not access.inside(s, who, Permission.CAMERA_ADD, [ward]):

@@ -179,7 +179,7 @@ def contact() -> AnyResponse:
     if owner is not None and not form.problems:
         try:
             with context.transaction() as s:
-                token = opting.begin(
+                _, token = opting.begin(
                     s,
                     controller=chosen.organisation,
                     facts=facts,

@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 import wtforms
 from flask import Blueprint, redirect, request, url_for
 from sqlalchemy.orm import Session
+from werkzeug.exceptions import Conflict as NotNow
 from werkzeug.exceptions import NotFound
 from werkzeug.wrappers import Response as AnyResponse
 
@@ -22,7 +23,7 @@ from app.errors import Conflict, Invalid, Missing, TooMany
 from app.services.register import cameras, opting, owners
 from app.services.register.cameras import COVERS, KINDS, WINDS, Camera
 from app.services.register.owners import Page
-from app.web import context, errors, guards, origin, session
+from app.web import context, guards, origin, session
 from app.web.camera_form import picture
 from app.web.forms import Form, Line
 from app.web.resident import asking
@@ -31,6 +32,7 @@ from app.web.resident.owner_form import OwnerForm
 pages = Blueprint("my_cameras", __name__)
 
 LONDON = ZoneInfo("Europe/London")
+TRIES = 3
 DONE = {
     "added": "Your camera is on the register.",
     "changed": "Your changes are saved.",
@@ -76,13 +78,21 @@ class PauseForm(Form):
 
 
 def look() -> Page:
-    """What the register holds of the visitor; NotFound when their session is over."""
-    try:
-        return owners.look(
-            context.registry().sessions, session.token(), origin=origin.network(), before=_before()
-        )
-    except Missing:
-        raise NotFound from None
+    """What the register holds of the visitor; NotFound when their session is over.
+
+    Of two pages that are opened in the same moment one may have to ask again.
+    """
+    before = _before()
+    for _ in range(TRIES):
+        try:
+            return owners.look(
+                context.registry().sessions, session.token(), origin=origin.network(), before=before
+            )
+        except Missing:
+            raise NotFound from None
+        except Conflict:
+            continue
+    raise NotNow
 
 
 def _before() -> datetime | None:
@@ -100,10 +110,7 @@ def _before() -> datetime | None:
 @guards.resident
 def mine() -> AnyResponse:
     """Every camera of this address, and when one was matched or asked."""
-    try:
-        page = look()
-    except Conflict as error:
-        return errors.page(409, words=error.message)
+    page = look()
     named = {camera.id: camera for one in page.mine for camera in one.cameras}
     return asking.page(
         "resident/my_cameras.html",

@@ -23,7 +23,9 @@ function begin() {
   let asked = 0;
   map.on("moveend", async () => {
     const mine = ++asked;
-    const answer = await fetch(`${element.dataset.wards}?box=${map.getBounds().toBBoxString()}`).catch(() => null);
+    const seen = map.getBounds();
+    const sides = [seen.getWest(), seen.getSouth(), seen.getEast(), seen.getNorth()].map((side) => side.toFixed(5));
+    const answer = await fetch(`${element.dataset.wards}?box=${sides}`).catch(() => null);
     if (!answer?.ok || mine !== asked) return;
     const found = await answer.json();
     if (mine !== asked) return;

@@ -16,12 +16,13 @@ from click.testing import CliRunner
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from psycopg import sql
 
-from app import roles
+from app import crypto, roles
 from app.audit import journal
 from app.cli.main import main
 from app.db import utc_now
 from app.embedded.binaries import postgres_programs
 from app.models.audit import AuditEntry
+from app.models.confirmations import Signup
 from app.models.consent import Consent
 from app.models.deferral import DigestItem
 from app.models.organisations import Organisation
@@ -44,10 +45,11 @@ from app.services.confirmations import own_page, signups
 from app.services.erasure import engine
 from app.services.preferences import Preferences
 from messaging.types import Channel, DeliveryStatus
-from tests import entering, ledger, looking, replies
+from tests import entering, ledger, looking, owning, replies
 from tests.app.cli.conftest import environ_of
 from tests.conftest import Database
 from tests.factories import ACTOR, TOPIC, Makes
+from tests.register_rows import put
 from tests.sending import URL, World, world
 from workers.receipts import merge_some
 from workers.sealer import Sealer, Stop
@@ -82,6 +84,19 @@ def lives(makes: Makes, contact: ContactPoint, organisation: Organisation, postc
     return people.subscribe(
         makes.session, contact, organisation.id, postcode=postcode, topics=[TOPIC, "prevention"], how="test",
         actor=ACTOR,
+    )  # fmt: skip
+
+
+def registered(makes: Makes, police: Organisation, contact: ContactPoint) -> None:
+    """Her camera is on the register, and another is typed in that nobody has confirmed."""
+    s = makes.session
+    owning.agree(s)
+    consent.give(s, contact, police.id, how="test", actor=ACTOR, purpose=consent.REGISTER)
+    owning.placed(s, police, contact.id, owning.MIDDLE, "UB8 1UW", name=NAME)
+    signup = s.scalars(sa.select(Signup.id)).one()
+    put(
+        s, "camera_drafts", signup_id=signup, kind="home", name_enc=crypto.keyring().encrypt(NAME, "camera_owners.name"),
+        reach_how="link", reach_when="any", facts={},
     )  # fmt: skip
 
 
@@ -158,6 +173,7 @@ def everything(here: World) -> Everything:
             wording=consent.current_wording(s).id, addresses=[people.stored_address("email", MAIL)],
             salutation=GREETED, terms=entering.terms(URL), now=now,
         )  # fmt: skip
+        registered(makes, police, found[MAIL])
         batches = here.batch(sent["sent"])
         place = list(batches.contact_ids).index(found[MAIL].id) + 1
         event = ledger.event(sent["sent"], place, "delivered", batch=batches.n) | {"email": MAIL}
@@ -233,7 +249,7 @@ def test_somebody_with_everything_is_erased_in_every_store_and_again_after_a_res
         ann = everything(here)
         assert {table for table, _ in traces(committed, ann)} == {
             "contact_points", "people", "replies", "reply_messages", "service_messages", "signups", "confirmations",
-            "raw_events",
+            "raw_events", "camera_owners", "camera_drafts",
         }, "all is there to be erased"  # fmt: skip
         backup, heads = tmp_path / "backup", tmp_path / "heads"
         seal(committed, heads)
@@ -250,7 +266,9 @@ def test_somebody_with_everything_is_erased_in_every_store_and_again_after_a_res
 
     restore(backup, restored)
     back = {table for table, _ in traces(restored, ann)}
-    assert {"contact_points", "people", "replies", "reply_messages"} <= back, "a restore brings her back"
+    assert {"contact_points", "people", "replies", "reply_messages", "camera_owners"} <= back, (
+        "a restore brings her back"
+    )
     said = cli(restored, "erasure", "replay", "--from", str(heads))
     assert "3 addresses and 1 people erased again" in said
     opened = restored.open()

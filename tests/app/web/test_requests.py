@@ -79,6 +79,7 @@ def test_a_question_is_asked_once_however_often_it_is_pressed(desk: Desk) -> Non
     assert "on its way" in board and LOOK_FOR in board and "It is being sent" in board
 
 
+@pytest.mark.slow
 def test_what_is_wrong_with_it_stands_beside_its_field_and_nothing_is_lost(desk: Desk) -> None:
     status, page = desk.ask(look_for="John Smith in a red coat", days="7", cell=["11", "x"])
     assert status == 400
@@ -93,12 +94,14 @@ def test_what_is_wrong_with_it_stands_beside_its_field_and_nothing_is_lost(desk:
     assert "request:open" not in desk.police.events()
 
 
+@pytest.mark.slow
 def test_chosen_parts_go_along(desk: Desk) -> None:
     assert desk.ask(cell=["11", "12"])[0] == 303
     (row,) = desk.police.run("SELECT cells FROM camera_requests")
     assert row.cells == [11, 12]
 
 
+@pytest.mark.slow
 def test_leave_of_a_supervisor_is_offered_where_there_is_some(desk: Desk) -> None:
     assert "a third time" not in desk.site.client.get(f"/staff/register/searches/{desk.search}/request").text
     lift = desk.police.lift()
@@ -107,6 +110,7 @@ def test_leave_of_a_supervisor_is_offered_where_there_is_some(desk: Desk) -> Non
     assert row.lift_id == lift
 
 
+@pytest.mark.slow
 def test_nobody_asks_by_anothers_search_or_an_old_one(desk: Desk) -> None:
     paths = [f"/staff/register/searches/{one}/request" for one in
              (desk.police.search(desk.police.colleague), desk.police.search(ago=timedelta(hours=25)))]  # fmt: skip
@@ -126,6 +130,7 @@ def test_opening_the_link_changes_nothing_and_shows_the_question(desk: Desk) -> 
     assert desk.police.asked(request)[desk.contact].answer is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("answer", "words"),
     [("have-it", "will write to you or call you"), ("call-me", "will get in touch"), ("have-not", "helps to know"),
@@ -140,6 +145,7 @@ def test_each_answer_says_what_follows(desk: Desk, answer: str, words: str) -> N
     assert (one.answer, one.note) == (answer, "At nine.")
 
 
+@pytest.mark.slow
 def test_the_portal_of_the_force_is_a_link_with_the_case_in_it(desk: Desk) -> None:
     with desk.site.registry.sessions.begin() as session:
         portal = ("Axon", "https://axon.police.example/{reference}/{request}")
@@ -149,6 +155,7 @@ def test_the_portal_of_the_force_is_a_link_with_the_case_in_it(desk: Desk) -> No
     assert f'href="https://axon.police.example/1234567%2F26/{requests.reference(request)}"' in page
 
 
+@pytest.mark.slow
 def test_a_wrong_answer_a_wrong_link_and_a_closed_question_answer_in_plain_words(desk: Desk) -> None:
     request, link = desk.asked()
     wrong = desk.site.client.post(link, data={"answer": "maybe", "note": "x" * 501})
@@ -181,6 +188,7 @@ def test_the_board_shows_who_answered_so_escaped_and_counts_the_rest_in_bands(de
     assert "1234567/26" in cases and "1 open request" in cases
 
 
+@pytest.mark.slow
 def test_the_board_is_not_for_colleagues_who_did_not_search_nor_for_officers(desk: Desk) -> None:
     desk.asked()
     request = str(desk.police.run("SELECT id FROM camera_requests")[0].id)
@@ -195,6 +203,7 @@ def test_the_board_is_not_for_colleagues_who_did_not_search_nor_for_officers(des
     assert desk.site.client.get("/staff/register/cases").status_code == 404
 
 
+@pytest.mark.slow
 def test_every_page_asks_for_a_factor_that_was_shown_just_now(desk: Desk) -> None:
     request, _ = desk.asked()
     desk.police.run("UPDATE web_sessions SET stepped_up_at = now() - interval '11 minutes'")
@@ -204,6 +213,7 @@ def test_every_page_asks_for_a_factor_that_was_shown_just_now(desk: Desk) -> Non
         assert answer.status_code == 303 and "/staff/step-up" in answer.headers["Location"]
 
 
+@pytest.mark.slow
 def test_a_question_is_closed_once_and_stays(desk: Desk) -> None:
     request, _ = desk.asked()
     path = f"/staff/register/requests/{request}/close"

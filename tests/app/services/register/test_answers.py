@@ -63,6 +63,7 @@ def test_who_answers_so_is_disclosed_with_an_entry_of_the_same_transaction(asked
     assert len(asked.disclosed()) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("answer", ["have-not", "overwritten", "not-again"])
 def test_any_other_answer_discloses_nothing(asked: Asked, answer: str) -> None:
     asked.answer(answer, "Not there.")
@@ -92,6 +93,7 @@ def test_an_answer_is_on_the_record_before_anything_can_be_found_out(asked: Aske
     assert asked.police.events().count("request:answer") == 1
 
 
+@pytest.mark.slow
 def test_a_ticket_whose_answer_was_taken_back_is_used_up(asked: Asked) -> None:
     with asked.police.registry.sessions.begin() as session:
         ticket = answers.begin(session, contact_id=asked.contact, dispatch_id=asked.dispatch, now=utc_now())
@@ -103,6 +105,7 @@ def test_a_ticket_whose_answer_was_taken_back_is_used_up(asked: Asked) -> None:
     assert asked.disclosed() == []
 
 
+@pytest.mark.slow
 def test_a_closed_or_unknown_question_takes_no_answer(asked: Asked) -> None:
     asked.police.run("UPDATE camera_requests SET expires_at = now()")
     with pytest.raises(Conflict, match="closed"):
@@ -115,6 +118,7 @@ def test_a_closed_or_unknown_question_takes_no_answer(asked: Asked) -> None:
         asked.answer("have-it")
 
 
+@pytest.mark.slow
 def test_twenty_answers_an_hour_are_enough(asked: Asked) -> None:
     at = utc_now()
     with asked.police.registry.sessions() as session:
@@ -124,6 +128,7 @@ def test_twenty_answers_an_hour_are_enough(asked: Asked) -> None:
             answers.begin(session, contact_id=1, dispatch_id=asked.dispatch, now=at)
 
 
+@pytest.mark.slow
 def test_an_owner_who_is_erased_is_gone_but_for_what_was_disclosed(asked: Asked) -> None:
     asked.answer("have-it")
     asked.answer("have-not", contact=asked.other)
@@ -133,6 +138,7 @@ def test_an_owner_who_is_erased_is_gone_but_for_what_was_disclosed(asked: Asked)
     assert shown.facts["cameras"][0]["postcode"] == "UB8 1UW"
 
 
+@pytest.mark.slow
 def test_the_question_is_read_with_the_portal_of_the_force(asked: Asked) -> None:
     with asked.police.registry.sessions.begin() as session:
         settings.alter(
@@ -193,3 +199,5 @@ def test_settings_stay_until_they_are_changed(session: sa.orm.Session, makes: An
     found = settings.alter(session, police.id, actor=ACTOR)
     assert (found.case_pattern, found.portal_name, found.portal_url) == ("^CAD[0-9]{4}$", *portal)
     assert settings.alter(session, police.id, no_portal=True, actor=ACTOR).portal_url is None
+    changed = sa.text("SELECT count(*) FROM audit_entries WHERE event = 'register:settings'")
+    assert session.scalar(changed) == 3

@@ -53,6 +53,7 @@ def test_only_who_answered_so_is_shown_and_the_rest_in_bands(asked: Asked) -> No
     assert asked.police.events().count("board:read") == 2
 
 
+@pytest.mark.slow
 def test_it_is_for_who_searched_and_supervisors_with_a_factor_just_shown(asked: Asked) -> None:
     assert look(asked.police, asked.police.supervisor_token).case == "1234567/26"
     with pytest.raises(Missing):
@@ -101,6 +102,7 @@ def test_a_disclosure_that_could_still_be_taken_back_is_not_shown(asked: Asked) 
         session.rollback()
 
 
+@pytest.mark.slow
 def test_it_is_paged_in_the_order_of_the_answers(asked: Asked, worker: Registry) -> None:
     police = asked.police
     for contact in (asked.contact, asked.other):
@@ -111,6 +113,7 @@ def test_it_is_paged_in_the_order_of_the_answers(asked: Asked, worker: Registry)
     assert [one.name for one in second.answers] == ["Bob Owner"] and second.after is None
 
 
+@pytest.mark.slow
 def test_the_list_has_ones_own_cases_and_all_for_a_supervisor(asked: Asked) -> None:
     police = asked.police
     police.search(police.colleague, reference="OTHER-1")
@@ -142,6 +145,7 @@ def taken(police: Force) -> schedule.Schedule:
         return schedule.make(session, police.who(police.investigator), police.token, ticket, case, now=now)
 
 
+@pytest.mark.slow
 def test_a_schedule_is_a_disclosure_and_every_row_bears_its_mark(asked: Asked, worker: Registry) -> None:
     phone = asked.police.owner(channel=Channel.SMS, name="=cmd|Eve").id
     second = asked.police.ask()
@@ -167,6 +171,7 @@ def test_a_schedule_is_a_disclosure_and_every_row_bears_its_mark(asked: Asked, w
     assert abs(latitude - 51.544) < 0.01 and abs(longitude + 0.478) < 0.01, SPOT
 
 
+@pytest.mark.slow
 def test_what_an_app_may_not_call_by_itself(asked: Asked) -> None:
     for statement in ("SELECT * FROM disclosures", "SELECT * FROM register_tickets",
                       "SELECT register._ticket('board', 1, NULL, NULL, NULL)",

@@ -91,10 +91,11 @@ def officer(reg: Register) -> str:
 
 
 def test_at_the_door_the_owner_s_code_signs_nobody_in(reg: Register) -> None:
-    page = reg.begin(staff_token=officer(reg))
+    reg.begin(staff_token=officer(reg))
+    assert reg.signup is not None
     before = reg.rows("SELECT count(*) FROM web_sessions")[0][0]
     with reg.registry.sessions.begin() as session:
-        result = opting.enter_for(session, page, reg.code(MAIL), TERMS, actor=WEB, now=utc_now())
+        result = opting.enter_for(session, reg.signup, reg.code(MAIL), TERMS, actor=WEB, now=utc_now())
     assert result is Entered.RIGHT
     assert reg.live() == 1
     assert reg.rows("SELECT count(*) FROM web_sessions")[0][0] == before
@@ -184,6 +185,10 @@ def test_change_pause_and_remove_are_complete_at_once(reg: Register) -> None:
         owners.renew(session, token, mine.id, actor=WEB)
     (mine,) = reg.page(token).mine
     assert ([one.id for one in mine.cameras], mine.owner.reach_when) == ([first], "evening")
+    assert set(reg.events("camera:%")) == {
+        "camera:draft", "camera:add", "camera:own-page", "camera:alter", "camera:remove",
+    }  # fmt: skip
+    assert reg.events("owner:%") == ["owner:pause", "owner:resume", "owner:alter", "owner:renew"]
     assert reg.live() == 1
 
 
@@ -200,6 +205,7 @@ def test_leaving_deletes_everything_but_the_evidence(reg: Register) -> None:
         assert session.scalars(sa.select(ContactPoint)).all() == [], "the addresses were given for it alone"
         assert {one.pseudonym is None for one in session.scalars(sa.select(Consent))} == {False}
     assert reg.events("contact:erase") == ["contact:erase"] * 2
+    assert reg.events("owner:%") == ["owner:leave"]
     with pytest.raises(Missing), reg.registry.sessions.begin() as session:
         owners.leave(session, token, mine.id, actor=WEB)
 
