@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 import sqlalchemy as sa
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
 from app.errors import Missing
 from app.models.access import Agreement, RoleGrant
@@ -23,10 +23,11 @@ from app.models.ledger import Dispatch
 from app.models.misuse import MisuseReport
 from app.models.organisations import Organisation
 from app.models.register import CameraRequest, Investigation, RegisterSearch
+from app.models.register_watch import SearchFinding, SearchReview
 from app.models.replies import Reply
 from app.models.staff import Staff
 from app.models.teams import Team
-from app.permissions import TABLE, Permission, Role, Scope
+from app.permissions import INVESTIGATE, TABLE, Permission, Role, Scope
 
 __all__ = [
     "FRESH",
@@ -43,6 +44,7 @@ __all__ = [
     "of",
     "of_case",
     "of_team",
+    "outside",
     "reach",
     "row",
     "standing",
@@ -62,6 +64,8 @@ Row = TypeVar(
     RegisterSearch,
     Reply,
     RoleGrant,
+    SearchFinding,
+    SearchReview,
     Staff,
     Team,
 )
@@ -254,6 +258,15 @@ def may_on(session: Session, who: Who, permission: Permission, thing: Row) -> bo
         return may(who, permission) and _of_entry(session, who, permission, thing)
     if isinstance(thing, MisuseReport) and thing.bars(who.id, who.team_id, who.name):
         return False
+    if isinstance(thing, SearchFinding | SearchReview) and not _outside_of(session, who, thing.staff_id):
+        return False
+    # Nobody keeps a search of their own from owners.
+    if (
+        isinstance(thing, RegisterSearch)
+        and thing.staff_id == who.id
+        and permission is Permission.WITHHOLD_SEARCH
+    ):
+        return False
     if isinstance(thing, CameraRequest | Investigation) and not of_case(session, who, thing):
         return False
     if (
@@ -262,9 +275,7 @@ def may_on(session: Session, who: Who, permission: Permission, thing: Row) -> bo
         and thing.staff_id != who.id
     ):
         return False  # who asks owners knows what they searched for
-    if isinstance(
-        thing, Agreement | CameraRequest | Investigation | MisuseReport | RegisterSearch | RoleGrant | Staff
-    ):
+    if isinstance(thing, _OF_ORGANISATION):
         organisation = thing.organisation_id
     else:
         organisation = thing.controller_id
@@ -280,6 +291,34 @@ def may_on(session: Session, who: Who, permission: Permission, thing: Row) -> bo
             return codes is not None and inside(session, who, permission, codes)
         case _:
             return True
+
+
+_OF_ORGANISATION = (
+    Agreement, CameraRequest, Investigation, MisuseReport, RegisterSearch, RoleGrant, SearchFinding, SearchReview, Staff,
+)  # fmt: skip
+
+
+def outside(who: Who, searcher: Any) -> sa.ColumnElement[bool]:
+    """Whether somebody stands outside the line of whoever searched (a column of staff ids), as a condition of a list.
+
+    In it are the searcher, their team, and whoever gave them the role that they search by.
+    """
+    gave = sa.select(RoleGrant.id).where(
+        RoleGrant.staff_id == searcher,
+        RoleGrant.given_by == str(who.id),
+        RoleGrant.role.in_(sorted(INVESTIGATE)),
+    )
+    found = sa.and_(searcher != who.id, ~gave.exists())
+    if who.team_id is None:
+        return found
+    mate = aliased(Staff)
+    return sa.and_(
+        found, ~sa.select(mate.id).where(mate.id == searcher, mate.team_id == who.team_id).exists()
+    )
+
+
+def _outside_of(session: Session, who: Who, searcher: UUID) -> bool:
+    return bool(session.scalar(sa.select(outside(who, sa.literal(searcher, sa.Uuid)))))
 
 
 def of_case(session: Session, who: Who, thing: CameraRequest | Investigation) -> bool:

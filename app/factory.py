@@ -16,6 +16,7 @@ from app.web.investigator import board, lifts, requests, search
 from app.web.officer import (
     account,
     compose,
+    door,
     inbox,
     invitation,
     misuse,
@@ -25,8 +26,19 @@ from app.web.officer import (
     sign_in,
     step_up,
 )
-from app.web.public import about, alerts, area, security, ward
-from app.web.resident import camera_answer, leave, manage, reply, subscribe
+from app.web.public import about, alerts, area, figures, security, ward
+from app.web.resident import (
+    camera_answer,
+    cameras,
+    keep,
+    leave,
+    manage,
+    my_camera,
+    my_cameras,
+    reply,
+    subscribe,
+)
+from app.web.steward import findings, home, reviews, withholding
 from config.fields import Part
 
 LARGEST_REQUEST = 64 * 1024  # bytes; the webhooks allow themselves more
@@ -34,7 +46,9 @@ LARGEST_REQUEST = 64 * 1024  # bytes; the webhooks allow themselves more
 PARTS = (
     *(health.pages, metrics.pages, twilio.hooks, sendgrid.hooks),
     *(ward.pages, area.pages, alerts.pages, about.pages, security.pages),
+    *(figures.pages, findings.pages, reviews.pages, withholding.pages, home.pages),
     *(subscribe.pages, manage.pages, leave.pages, reply.pages, camera_answer.pages),
+    *(cameras.pages, my_cameras.pages, my_camera.pages, keep.pages, door.pages),
     *(search.pages, lifts.pages, requests.pages, board.pages),
     *(oidc.pages, identity.hooks),
     *(sign_in.pages, invitation.pages, step_up.pages, account.pages, passkeys.pages),

@@ -67,6 +67,7 @@ class Permission(StrEnum):
     DISPATCH_HOLD = "dispatch:hold"
     REPLY_READ = "reply:read"
     REPLY_ANSWER = "reply:answer"
+    CAMERA_ADD = "camera:add"
     STAFF_READ = "staff:read"
     STAFF_INVITE = "staff:invite"
     STAFF_LEAVE = "staff:leave"
@@ -80,6 +81,9 @@ class Permission(StrEnum):
     REGISTER_SEARCH = "register:search"
     REGISTER_LIFT = "register:lift"
     RETENTION_READ = "retention:read"
+    FINDING_READ = "finding:read"
+    REVIEW_JUDGE = "review:judge"
+    WITHHOLD_SEARCH = "withhold:search"
     REQUEST_OPEN = "request:open"
     BOARD_READ = "board:read"
     SCHEDULE_EXPORT = "schedule:export"
@@ -104,6 +108,7 @@ _AUDITOR = frozenset({Role.AUDITOR})
 _INVESTIGATOR = frozenset({Role.INVESTIGATOR})
 _SUPERVISOR = frozenset({Role.SUPERVISOR})
 _OVERSEERS = frozenset({Role.AUDITOR, Role.SUPERVISOR})
+_WATCHERS = frozenset({Role.AUDITOR, Role.STEWARD, Role.SUPERVISOR})
 _NOBODY: frozenset[Role] = frozenset()  # of staff: only whoever may run commands on the machine
 # Roles that only a competent authority (Data Protection Act 2018, Part 3) may have: they investigate.
 INVESTIGATE = frozenset({Role.INVESTIGATOR, Role.SUPERVISOR})
@@ -129,6 +134,7 @@ TABLE: dict[Permission, Rule] = {
     ),
     Permission.REPLY_READ: Rule("read what residents replied", Scope.TEAM, _WRITERS),
     Permission.REPLY_ANSWER: Rule("answer, close and reopen replies", Scope.TEAM, _WRITERS),
+    Permission.CAMERA_ADD: Rule("add a camera at its owner's door", Scope.AREA, _WRITERS | {Role.STEWARD}),
     Permission.STAFF_READ: Rule("list staff and their roles", Scope.ORGANISATION, _ADMINISTRATORS | _AUDITOR),
     Permission.STAFF_INVITE: Rule("invite somebody to become staff", Scope.AREA, _ADMINISTRATORS, True),
     Permission.STAFF_LEAVE: Rule("let somebody leave, and sign them out", Scope.AREA, _ADMINISTRATORS, True),
@@ -151,6 +157,17 @@ TABLE: dict[Permission, Rule] = {
     ),
     Permission.RETENTION_READ: Rule(
         "see what is kept and what was removed", Scope.ORGANISATION, _ADMINISTRATORS | _AUDITOR
+    ),
+    Permission.FINDING_READ: Rule(
+        "read and close findings of unusual searching, outside the searcher's line",
+        Scope.ORGANISATION,
+        _WATCHERS,
+    ),
+    Permission.REVIEW_JUDGE: Rule(
+        "review searches of the register, outside the searcher's line", Scope.ORGANISATION, _WATCHERS
+    ),
+    Permission.WITHHOLD_SEARCH: Rule(
+        "keep a search from owners until a date", Scope.ORGANISATION, frozenset({Role.SUPERVISOR}), True
     ),
     Permission.REQUEST_OPEN: Rule(
         "ask owners of cameras by a search of one's own, close requests of one's own cases",

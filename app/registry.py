@@ -32,6 +32,7 @@ from app.models import (  # noqa: F401
     reconcile,
     register,
     register_cells,
+    register_watch,
     replies,
     retention,
     routes,

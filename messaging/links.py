@@ -21,7 +21,8 @@ MANAGE: Final = "m"
 REPLY: Final = "r"
 ANSWER: Final = "a"
 CAMERA: Final = "c"  # a request to somebody with a camera
-PURPOSES: Final = frozenset({STOP, MANAGE, REPLY, ANSWER, CAMERA})
+KEEP: Final = "k"  # "do you still have your camera?": the owner in place of a sending
+PURPOSES: Final = frozenset({STOP, MANAGE, REPLY, ANSWER, CAMERA, KEEP})
 LASTING: Final = frozenset({STOP})
 LIVES: Final = timedelta(days=60)  # what a message's other links are good for
 

@@ -41,6 +41,7 @@ from messaging.types import Channel
 from tests import register_rows
 from tests.entering import PASSWORD, code_in, enrol, invite, link_in, terms, ways_in
 from tests.factories import ACTOR, TOPIC, Makes
+from tests.watching import watched
 
 TEAM = "Uxbridge neighbourhood team"
 
@@ -172,6 +173,7 @@ def populate(
     pausing.pause(session, paused, actor=ACTOR, why="Is the picture the right one?")
 
     reports = _misuse(makes, force.id, chief, site)
+    seen = watched(makes, registry, force.id, borough.code, now)
     who = makes.who(officer)
     talks = [
         receiving.receive_web(
@@ -354,6 +356,17 @@ def populate(
         "misuse.sent": ["/staff/misuse/sent"],
         "misuse.reports": ["/staff/misuse", "/staff/misuse?state=closed"],
         "misuse.one": [f"/staff/misuse/{one}" for one in reports],
+        "figures.figures": ["/register/figures"],
+        "figures.csv": ["/register/figures.csv"],
+        "findings.listed": ["/staff/register/findings", "/staff/register/findings?state=closed"],
+        "findings.one": [f"/staff/register/findings/{one}" for one in seen.findings],
+        "reviews.listed": [f"/staff/register/reviews?state={state}" for state in ("mine", "all", "done")],
+        "reviews.one": [f"/staff/register/reviews/{one}" for one in seen.reviews],
+        "withholding.find": ["/staff/register/withholding"],
+        "withholding.case": [f"/staff/register/withholding/{seen.case_id}"],
+        "withholding.withhold": [f"/staff/register/withholding/searches/{one}" for one in seen.searches],
+        "home_ward.own": ["/staff/account/home"],
+        "home_ward.of_person": [f"{theirs}/home"],
         "security.page": ["/security"],
         "security.text": ["/.well-known/security.txt"],
         "health.live": ["/health/live"],
@@ -401,6 +414,8 @@ def populate(
         "record.export": [f"/staff/record/{looked}/export"],
         "record.take_heads": ["/staff/record/heads"],
         "misuse.close": [f"/staff/misuse/{reports[0]}/close"],
+        "findings.close": [f"/staff/register/findings/{seen.findings[0]}/close"],
+        "reviews.judge": [f"/staff/register/reviews/{seen.reviews[0]}/judge"],
         "inbox.answer": [f"/staff/inbox/{talks[0]}/answer"],
         "inbox.close": [f"/staff/inbox/{talks[0]}/close"],
         "inbox.reopen": [f"/staff/inbox/{talks[2]}/reopen"],
@@ -467,6 +482,17 @@ def populate(
             "record.export": {"file": "csv"},
             "misuse.report": {"what": "He looked up his neighbour.", "happened": "On Monday."},
             "misuse.close": {"note": "Looked into."},
+            "findings.close": {"verdict": "explained", "note": "A series of burglaries."},
+            "reviews.judge": {"verdict": "proper"},
+            "withholding.find": {"reference": seen.case},
+            "withholding.withhold": {
+                "until-day": "1",
+                "until-month": "2",
+                "until-year": str(now.year + 1),
+                "reason": "A suspect lives in the street.",
+            },
+            "home_ward.own": {"postcode": postcode},
+            "home_ward.of_person": {"postcode": postcode},
             "requests.new": {"look_for": "A person in a red coat on a bicycle.", "days": "7"},
             "requests.close": {"why": "Somebody was found."},
             "board.take": {"format": "csv"},

@@ -12,8 +12,8 @@ from app import queue
 from app.db import utc_now
 from app.services import reminders, retention
 from app.services.ledger import months
-from app.services.register import lapses
-from workers import runtime
+from app.services.register import lapses, renewal
+from workers import runtime, watching
 
 log = structlog.get_logger(__name__)
 
@@ -30,7 +30,9 @@ def keep_house() -> int:
 def _keep_house() -> int:
     gone = sum(_months() if one.name == retention.LEDGER else _purge(one) for one in retention.CLASSES)
     _remind()
+    _ask_owners()
     _settle_tickets()
+    watching.watch()
     return gone
 
 
@@ -68,6 +70,20 @@ def _remind() -> None:
         if not told:
             return
         log.info("reminded", count=told)
+
+
+def _ask_owners() -> None:
+    """Ask owners of cameras whether they still have them, and put back those whose pause is over, until none is due."""
+    registry = runtime.registry()
+    while True:
+        with registry.sessions.begin() as session:
+            asked = renewal.remind(
+                session, registry.signer, public_url=registry.settings.public_url, now=utc_now()
+            )
+            woken = renewal.wake(session, now=utc_now())
+        if not asked and not woken:
+            return
+        log.info("owners_asked", count=asked, woken=woken)
 
 
 def _settle_tickets() -> None:

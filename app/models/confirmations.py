@@ -22,6 +22,8 @@ class Signup(Base):
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
     digest: Mapped[bytes] = mapped_column(sa.LargeBinary, unique=True)
+    purpose: Mapped[str] = mapped_column(server_default="alerts")
+    """What is agreed to: alerts about the postcode, or a camera there (``camera_drafts``)."""
     controller_id: Mapped[UUID] = mapped_column(sa.ForeignKey("organisations.id"))
     postcode: Mapped[str]
     topics: Mapped[list[str]] = mapped_column(ARRAY(sa.Text))
@@ -29,6 +31,8 @@ class Signup(Base):
     salutation: Mapped[str | None] = mapped_column("salutation_enc", EncryptedText("signups.salutation"))
     created_at: Mapped[datetime] = mapped_column(server_default=sa.func.now())
     expires_at: Mapped[datetime] = mapped_column(index=True)
+
+    __table_args__ = (sa.CheckConstraint("purpose IN ('alerts', 'register')", name="purpose"),)
 
 
 class Confirmation(Base):

@@ -89,7 +89,10 @@ class CameraOwner(Base):
     state: Mapped[str] = mapped_column(server_default="pending")
     confirmed_at: Mapped[datetime | None]
     renew_by: Mapped[datetime | None] = mapped_column(index=True)
+    # How many of the two reminders of a year went, and when the last did: nobody goes without having been asked.
     reminded: Mapped[int] = mapped_column(sa.SmallInteger, server_default="0")
+    reminded_at: Mapped[datetime | None]
+    paused_until: Mapped[datetime | None] = mapped_column(index=True)
     added_by: Mapped[UUID | None] = mapped_column(sa.ForeignKey("staff.id", ondelete="SET NULL"), index=True)
     created_at: Mapped[datetime] = mapped_column(server_default=sa.func.now())
 
@@ -151,6 +154,25 @@ class Camera(Base):
         sa.Index("ix_cameras_at", "at", postgresql_using="gist", postgresql_where=sa.text("live")),
         sa.Index("ix_cameras_sector", "sector", postgresql_using="gist", postgresql_where=sa.text("live")),
     )
+
+
+class CameraDraft(Base):
+    """A camera that somebody typed in and whose owner has not proved their address yet. Goes with the sign-up.
+
+    Opens to nobody but whoever proves the address; ``staff_id``: who typed it in at the owner's door.
+    """
+
+    __tablename__ = "camera_drafts"
+
+    signup_id: Mapped[UUID] = mapped_column(sa.ForeignKey("signups.id", ondelete="CASCADE"), primary_key=True)
+    kind: Mapped[str]
+    # Bound to the column that it is moved to as it is.
+    name: Mapped[str] = mapped_column("name_enc", EncryptedText("camera_owners.name"))
+    reach_how: Mapped[str]
+    reach_when: Mapped[str]
+    facts: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    label: Mapped[str | None] = mapped_column("label_enc", EncryptedText("cameras.label"))
+    staff_id: Mapped[UUID | None] = mapped_column(sa.ForeignKey("staff.id", ondelete="SET NULL"), index=True)
 
 
 class RegisterSetting(Base):

@@ -88,6 +88,11 @@ CODES = {
         "Somebody of staff reported misuse, and the organisation has nobody outside the reporter's line to read it.",
         "Have the organisation give the auditor's role to somebody outside, or name its professional standards.",
     ),
+    "watching-unheard": Code(
+        "Nobody may look at how investigators search",
+        "Unusual searches were found, or reviews are due, and the organisation has nobody outside the searcher's line.",
+        "Have the organisation give the auditor's or the register steward's role to somebody outside.",
+    ),
     TEST: Code("This is a test", "Somebody asked for a test of the alarms.", "Nothing."),
 }
 

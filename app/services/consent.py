@@ -19,7 +19,7 @@ from app.models.ledger import Dispatch
 from app.models.people import ContactPoint
 from app.services import processing
 
-ALERTS = "alerts"
+ALERTS, REGISTER = "alerts", "register"
 
 
 def current_wording(session: Session, purpose: str = ALERTS, language: str = "en") -> Wording:
@@ -99,19 +99,23 @@ def give(
         )
         .returning(Consent.id)
     ).scalar_one_or_none()
-    lifted = session.execute(
-        sa.update(Suppression)
-        .where(
-            Suppression.digest == contact.digest,
-            Suppression.channel == contact.channel,
-            Suppression.controller_id == controller,
-            Suppression.reason.in_(("left", "unsubscribe")),
-            Suppression.topic.is_(None),
-            Suppression.lifted_at.is_(None),
-        )
-        .values(lifted_at=sa.func.now())
-        .returning(Suppression.id)
-    ).all()
+    # What somebody wants to hear is no matter of the register's.
+    lifted = (
+        purpose == ALERTS
+        and session.execute(
+            sa.update(Suppression)
+            .where(
+                Suppression.digest == contact.digest,
+                Suppression.channel == contact.channel,
+                Suppression.controller_id == controller,
+                Suppression.reason.in_(("left", "unsubscribe")),
+                Suppression.topic.is_(None),
+                Suppression.lifted_at.is_(None),
+            )
+            .values(lifted_at=sa.func.now())
+            .returning(Suppression.id)
+        ).all()
+    )
     if given is None and not lifted:
         return False
     audit.record(
@@ -189,7 +193,7 @@ def suppression_of(session: Session, contact: ContactPoint, controller: UUID) ->
 _WITHDRAW = sa.text(
     """
     UPDATE consents SET withdrawn_at = now(), withdrawn_how = :how
-    WHERE contact_id = :contact AND purpose = 'alerts' AND withdrawn_at IS NULL
+    WHERE contact_id = :contact AND purpose = :purpose AND withdrawn_at IS NULL
       AND controller_id = :controller
     RETURNING id
     """
@@ -214,20 +218,42 @@ def leave(
         controller=controller,
         reason=reason,
     )
-    withdrawn = session.execute(
-        _WITHDRAW, {"how": how, "contact": contact_id, "controller": controller}
-    ).all()
+    withdrawn = _withdraw(session, contact_id, controller, ALERTS, how)
     if added or withdrawn:
-        audit.record(
-            session,
-            event="consent:withdraw",
-            subject=f"contact:{contact_id}",
-            actor=actor,
-            organisation=controller,
-            s62=processing.s62(session, controller, audit.S62.ALTERATION),
-            detail={"how": how},
-        )
+        _note_withdrawal(session, contact_id, controller, ALERTS, how, actor)
     return True
+
+
+def withdraw(
+    session: Session, contact_id: int, controller: UUID, *, purpose: str, how: str, actor: audit.Actor
+) -> bool:
+    """End one consent; what was agreed to for another purpose stays. False when none stood.
+
+    With that to the register the database deletes what the register holds of them.
+    """
+    withdrawn = _withdraw(session, contact_id, controller, purpose, how)
+    if withdrawn:
+        _note_withdrawal(session, contact_id, controller, purpose, how, actor)
+    return withdrawn
+
+
+def _withdraw(session: Session, contact_id: int, controller: UUID, purpose: str, how: str) -> bool:
+    values = {"how": how, "contact": contact_id, "controller": controller, "purpose": purpose}
+    return bool(session.execute(_WITHDRAW, values).all())
+
+
+def _note_withdrawal(
+    session: Session, contact_id: int, controller: UUID, purpose: str, how: str, actor: audit.Actor
+) -> None:
+    audit.record(
+        session,
+        event="consent:withdraw",
+        subject=f"contact:{contact_id}",
+        actor=actor,
+        organisation=controller,
+        s62=processing.s62(session, controller, audit.S62.ALTERATION),
+        detail={"how": how} | ({} if purpose == ALERTS else {"purpose": purpose}),
+    )
 
 
 def leave_by_link(session: Session, contact_id: int, dispatch_id: UUID, *, how: str, origin: str) -> bool:
@@ -242,7 +268,9 @@ def leave_by_link(session: Session, contact_id: int, dispatch_id: UUID, *, how: 
         if controller is not None
         else session.scalars(
             sa.select(Consent.controller_id)
-            .where(Consent.contact_id == contact_id, Consent.withdrawn_at.is_(None))
+            .where(
+                Consent.contact_id == contact_id, Consent.withdrawn_at.is_(None), Consent.purpose == ALERTS
+            )
             .distinct()
         ).all()
     )

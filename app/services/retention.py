@@ -17,11 +17,13 @@ from sqlalchemy.orm import Session
 from app.audit import record as audit
 from app.services import retention_runs
 from app.services.erasure import engine
+from app.services.register import renewal
 
 RAW_EVENTS_KEPT = timedelta(days=30)  # they hold addresses, and say nothing that the ledger has not learnt
 SERVICE_MESSAGES_KEPT = timedelta(days=30)
 KNOWN_PLACES_KEPT = timedelta(days=180)  # whoever comes back later is told again
 MISUSE_KEPT = timedelta(days=6 * 366)  # after it was closed: as long as a claim may be brought
+HOMES_KEPT = timedelta(days=366)
 INVITATIONS_KEPT = timedelta(days=7)  # so that who comes late can be told that it has expired
 CLOCKS_DIFFER = timedelta(hours=1)  # another process may still count in a window that is over here
 # "It was not me" is read the morning after, and must still be taken.
@@ -106,7 +108,7 @@ _DIGEST_ITEMS = sa.text(
 @dataclass(frozen=True, slots=True)
 class Other:
     """A class that goes by another rule than its own age. Without ``act`` housekeeping sees to it; ``first`` is a query
-    for the oldest that is left.
+    for the oldest that is left, ``left`` a function that knows it.
     """
 
     name: str
@@ -116,6 +118,7 @@ class Other:
     act: Callable[..., int] | None = None
     first: str = ""
     owner: str = ""
+    left: Callable[[Session], datetime | None] | None = None
 
     def purge(self, session: Session, *, now: datetime, most: int = MOST) -> int:
         """As of ``Kept``."""
@@ -123,6 +126,8 @@ class Other:
 
     def oldest(self, session: Session) -> datetime | None:
         """As of ``Kept``."""
+        if self.left:
+            return self.left(session)
         if not self.first:
             return None
         found: datetime | None = session.execute(sa.text(self.first)).scalar_one_or_none()
@@ -194,9 +199,27 @@ CLASSES: Sequence[Kept | Other] = (
         "somebody may have been writing it down",
         lambda session, *, now, most: engine.again(session, now=now, most=most),
     ),
+    Other(
+        "camera_owners", "owners of cameras who did not say in a year that they still have them, and their cameras",
+        "a year after they last said so, and two reminders", "the register must be right, and silence is no consent",
+        lambda session, *, now, most: renewal.lapse(session, now=now, most=most), owner="controller_id",
+        left=renewal.oldest,
+    ),
     Kept(
         "misuse_reports", "closed reports of misuse by staff", MISUSE_KEPT, "they were closed",
         "a claim may be brought for six years", "id", "closed_at", True, "organisation_id", "closed_at IS NOT NULL",
+    ),
+    Kept(
+        "search_findings", "closed findings of unusual searching", MISUSE_KEPT, "they were closed",
+        "a claim may be brought for six years", "id", "closed_at", True, "organisation_id", "closed_at IS NOT NULL",
+    ),
+    Kept(
+        "search_reviews", "verdicts on searches of the register", MISUSE_KEPT, "the verdict",
+        "a claim may be brought for six years", "id", "judged_at", True, "organisation_id", "judged_at IS NOT NULL",
+    ),
+    Kept(
+        "staff_homes", "wards where staff lived before", HOMES_KEPT, "they said another",
+        "whoever moves does not thereby make their old street anybody's", "id", "until", where="until IS NOT NULL",
     ),
     Kept(
         "contact_sends", "what was sent to an address with a weekly limit", SENDS_KEPT, "it was due",

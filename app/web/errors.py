@@ -7,7 +7,7 @@ import traceback
 import sqlalchemy as sa
 import structlog
 from flask import Flask, Response, g, make_response, render_template, request
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import BadHost, HTTPException
 from werkzeug.wrappers import Response as AnyResponse
 
 from app.embedded import client
@@ -52,7 +52,8 @@ def page(status: int, title: str | None = None, words: str | None = None) -> Res
     """An error as a page, or as a line of text where a machine has called."""
     known = WORDS.get(status) or (WORDS[400] if status < 500 else WORDS[500])
     title, words = title or known[0], words or known[1]
-    if request.path.startswith(_FOR_MACHINES):
+    # For a host that is no host, Flask makes no addresses, and no page of ours does without.
+    if request.path.startswith(_FOR_MACHINES) or isinstance(request.routing_exception, BadHost):
         response = make_response(f"{title}. {words}\n", status)
         response.mimetype = "text/plain"
         return response

@@ -87,7 +87,7 @@ def _ask() -> Response | None:
         abort(404)
     who = session.visitor() if guard in {Guard.RESIDENT, Guard.STAFF} else None
     if guard is Guard.RESIDENT and (who is None or who.contact is None):
-        return redirect(url_for("manage.ask"))
+        return redirect(url_for("manage.ask", to=_home(request.blueprint)))
     if guard is Guard.STAFF and (who is None or who.staff_id is None):
         return _signed_out() or redirect(url_for("sign_in.sign_in"))
     permission = permission_of(current_app, request.endpoint)
@@ -102,6 +102,11 @@ def _ask() -> Response | None:
     if permission is not None and TABLE[permission].step_up and not session.fresh():
         return _step_up()
     return None
+
+
+def _home(blueprint: str | None) -> str | None:
+    """Where a resident goes once they are signed in, if not to the page of their alerts."""
+    return "cameras" if blueprint in {"my_cameras", "my_camera"} else None
 
 
 def _step_up() -> Response:

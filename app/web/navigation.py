@@ -31,6 +31,7 @@ class Entry:
 MENU = (
     Entry("Alerts", "compose.home", "alerts", Permission.ALERT_READ),
     Entry("Inbox", "inbox.replies", "inbox", Permission.REPLY_READ),
+    Entry("Add a camera", "door.door", "door", Permission.CAMERA_ADD),
     Entry("Search cameras", "search.search", "search", Permission.REGISTER_SEARCH),
     Entry("Cases", "board.cases", "cases", Permission.BOARD_READ),
     Entry("People", "people.people", "people", Permission.STAFF_READ),
@@ -39,6 +40,9 @@ MENU = (
     Entry("Lift a cap", "lifts.listed", "lifts", Permission.REGISTER_LIFT),
     Entry("Record", "record.search", "record", Permission.RECORD_SEARCH),
     Entry("Retention", "retention.report", "retention", Permission.RETENTION_READ),
+    Entry("Findings", "findings.listed", "findings", Permission.FINDING_READ),
+    Entry("Reviews", "reviews.listed", "reviews", Permission.REVIEW_JUDGE),
+    Entry("Withholding", "withholding.find", "withholding", Permission.WITHHOLD_SEARCH),
     Entry("Misuse", "misuse.reports", "misuse", Permission.MISUSE_READ),
     Entry("Your account", "account.page", "account", Permission.ACCOUNT_MANAGE),
 )

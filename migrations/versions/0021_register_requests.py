@@ -1,6 +1,6 @@
 """Requests to owners: asked, answered, disclosed, closed; and what a disclosure keeps.
 
-Revision: 0021, after 0019
+Revision: 0021, after 0020
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from app.models.register import Xid8
 from migrations import register_requests_sql
 
 revision = "0021"
-down_revision = "0019"
+down_revision = "0020"
 branch_labels = None
 depends_on = None
 

@@ -19,6 +19,7 @@ from migrations import (
     oidc_sql,
     reconcile_sql,
     register_cells_sql,
+    register_watch_sql,
     sign_in_sql,
 )
 from migrations.ground_sql import RIGHTS
@@ -103,6 +104,7 @@ def test_the_rights_in_the_database_are_those_of_the_table_in_the_migration(data
             | erasure_sql.RIGHTS
             | misuse_sql.RIGHTS
             | oidc_sql.RIGHTS
+            | register_watch_sql.RIGHTS
             | register_cells_sql.RIGHTS
             | sign_in_sql.RIGHTS
         )

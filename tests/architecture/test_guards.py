@@ -31,7 +31,9 @@ SEEN = frozenset({"web_sessions"})
 ON_RECORD = {
     "inbox.reply": {"audit_entries", "audit_pending"},
     "inbox.replies": {"audit_entries", "audit_pending"},
+    "findings.one": {"audit_entries", "audit_pending"},
     "misuse.one": {"audit_entries", "audit_pending"},
+    "reviews.one": {"audit_entries", "audit_pending"},
     "board.case": {"audit_entries", "audit_pending", "register_tickets"},
     "record.entry": {"audit_entries", "audit_pending", "rate_counters"},
 }

@@ -55,6 +55,8 @@ COUNTED = {
     "inbox.answer": {"audit_entries", "audit_pending"},
     "inbox.close": {"audit_entries", "audit_pending"},
     "misuse.close": {"audit_entries", "audit_pending"},
+    "findings.close": {"audit_entries", "audit_pending"},
+    "reviews.judge": {"audit_entries", "audit_pending"},
 }
 # Only an identity provider that answers leads any further: tests/app/web/test_oidc.py has one.
 BY_PROVIDER = {"oidc.begin", "oidc.again", "identity.logout"}

@@ -40,13 +40,20 @@ def look(session: Session, token: str, *, now: datetime) -> LinkView:
 def press(session: Session, token: str, *, actor: audit.Actor, now: datetime) -> str | None:
     """Confirm. For one's own page: a session, as the token of its cookie. Twice is once; Missing."""
     confirmation = _find(session, token, now, lock=True)
-    if confirmation.used_at is not None:
-        return None
-    if confirmation.purpose == MANAGE:
+    if confirmation.purpose == MANAGE and confirmation.used_at is None:
         return own_page.open_page(session, confirmation, now=now)
+    pressed(session, token, actor=actor, now=now)
+    return None
+
+
+def pressed(session: Session, token: str, *, actor: audit.Actor, now: datetime) -> Confirmation | None:
+    """Confirm an address of a sign-up; what that has just proved. Twice is once; Missing."""
+    confirmation = _find(session, token, now, lock=True)
+    if confirmation.used_at is not None or confirmation.signup_id is None:
+        return None
     signup = session.get_one(Signup, confirmation.signup_id)
     signups.accept(session, signup, confirmation, actor=actor, now=now)
-    return None
+    return confirmation
 
 
 def _find(session: Session, token: str, now: datetime, *, lock: bool = False) -> Confirmation:
@@ -86,9 +93,7 @@ def refuse(session: Session, token: str, *, actor: audit.Actor, now: datetime) -
     if confirmation.used_at is not None and confirmation.contact_id is not None:
         if confirmation.purpose == SUBSCRIBE:
             signup = session.get_one(Signup, confirmation.signup_id)
-            consent.leave(
-                session, confirmation.contact_id, signup.controller_id, how="it was not me", actor=actor
-            )
+            _leave(session, signup, confirmation.contact_id, actor)
         sessions.end_all(session, contact_id=confirmation.contact_id)
     confirmation.refused_at = now
     confirmation.code_digest = tokens.no_code()
@@ -102,6 +107,16 @@ def refuse(session: Session, token: str, *, actor: audit.Actor, now: datetime) -
         organisation=_controller(session, confirmation),
         s62=audit.S62.ALTERATION,
     )
+
+
+def _leave(session: Session, signup: Signup, contact_id: int, actor: audit.Actor) -> None:
+    how = "it was not me"
+    if signup.purpose == consent.REGISTER:
+        consent.withdraw(
+            session, contact_id, signup.controller_id, purpose=consent.REGISTER, how=how, actor=actor
+        )
+    else:
+        consent.leave(session, contact_id, signup.controller_id, how=how, actor=actor)
 
 
 def _controller(session: Session, confirmation: Confirmation) -> UUID | None:

@@ -22,11 +22,14 @@ _KIND = {SUBSCRIBE: "confirm", MANAGE: "manage"}
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """On whose behalf a code goes. ``about``: what somebody asked for, "alerts about Uxbridge ward"."""
+    """On whose behalf a code goes. ``about``: what somebody asked for, "to send alerts about Uxbridge ward to this
+    address"; ``linked``: a text has the link as well, for who has no page open to type the code on.
+    """
 
     controller: UUID | None
     controller_name: str
     about: str = ""
+    linked: bool = False
 
 
 def send(
@@ -80,8 +83,9 @@ def _queue(
     expires_at = now + CODE_LASTS if known else now
     synthetic = people.is_fictional(address)
     kind = _KIND[confirmation.purpose]
+    confirm = f"{terms.public_url}/confirm/{link}"
     if confirmation.channel == Channel.SMS:
-        words = text(code, not_me)
+        words = text(code, not_me, confirm if letter.linked else "")
         if not rations.may_spend(session, post.segments_of(words) if known else 0, terms, now=now):
             return False
         queued = post.queue_text(
@@ -100,7 +104,7 @@ def _queue(
         session,
         kind=kind,
         address=address.as_sent,
-        content=email(confirmation.purpose, letter, code, f"{terms.public_url}/confirm/{link}", not_me),
+        content=email(confirmation.purpose, letter, code, confirm, not_me),
         controller=letter.controller,
         contact_id=confirmation.contact_id,
         stop_url=not_me,
@@ -111,18 +115,17 @@ def _queue(
     return True
 
 
-def text(code: str, not_me: str) -> str:
-    """One segment of GSM-7 with a host of up to 24 characters, two with any."""
-    return f"Wardlink: your code is {code}. If you did not ask for it, ignore this or tell us: {not_me}"
+def text(code: str, not_me: str, confirm: str = "") -> str:
+    """One segment of GSM-7 with a host of up to 24 characters, two with any; with the link to confirm, two or three."""
+    link = f" Or confirm here: {confirm}" if confirm else ""
+    return f"Wardlink: your code is {code}.{link} If you did not ask for it, ignore this or tell us: {not_me}"
 
 
 def email(purpose: str, letter: Letter, code: str, link: str, not_me: str) -> Notice:
     """Nothing that was typed by whoever asked stands in it: it may go to a stranger."""
     if purpose == SUBSCRIBE:
         subject, button = "Confirm your e-mail address", "Confirm my e-mail address"
-        first = (
-            f"Somebody, we hope you, asked {letter.controller_name} to send {letter.about} to this address."
-        )
+        first = f"Somebody, we hope you, asked {letter.controller_name} {letter.about}."
         last = "Or press the button. It works for 7 days. Until you confirm, we send you nothing more."
     else:
         subject, button = "See or change your alerts", "See or change my alerts"

@@ -1,4 +1,8 @@
-"""Signing up: what somebody asks for stands apart until each address is proved by its holder."""
+"""Signing up: what somebody asks for stands apart until each address is proved by its holder.
+
+Two things are asked for in the same way, each under a consent of its own: alerts about a postcode, and a place in the
+register of cameras (whose facts ``app.services.register`` keeps, and takes over once an address is proved).
+"""
 
 from __future__ import annotations
 
@@ -27,6 +31,9 @@ from messaging.types import Channel
 
 KEPT = timedelta(days=7)
 HOW = "sign-up web"
+HOW_REGISTER = "register sign-up"
+TO_REGISTER = "to put a camera on its register of cameras, with this address as its owner's"
+ALERTS, REGISTER = consent.ALERTS, consent.REGISTER
 LONGEST_NAME = 50
 
 
@@ -50,6 +57,8 @@ class SignupView:
     borough_name: str
     topics: tuple[str, ...]
     addresses: tuple[Wanted, ...]
+    purpose: str
+    wording: int
 
     @property
     def confirmed(self) -> int:
@@ -99,19 +108,60 @@ def begin(
     name = dict(team_entries.controllers_of_ward(session, ward.area_id)).get(controller)
     if name is None:
         raise Invalid("organisation", "Choose who should send you alerts.")
+    asked = Asked(
+        controller, name, ward.postcode, f"to send alerts about {ward.name} ward to this address", ALERTS
+    )
+    _, token = open_signup(
+        session,
+        asked,
+        topics=wanted,
+        wording=wording,
+        addresses=addresses,
+        salutation=salutation,
+        terms=terms,
+        now=now,
+    )
+    return token
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Who is asked for what (``purpose``), about which postcode; ``words`` say it: "X was asked …"."""
+
+    controller: UUID
+    name: str
+    postcode: str
+    words: str
+    purpose: str
+    linked: bool = False
+
+
+def open_signup(
+    session: Session,
+    asked: Asked,
+    *,
+    topics: Sequence[str] = (),
+    wording: int,
+    addresses: Sequence[Address],
+    salutation: str | None,
+    terms: Terms,
+    now: datetime,
+) -> tuple[UUID, str]:
+    """Keep a sign-up and send a code to each address; its id, and the token of its page. As ``begin``."""
     if not addresses:
         raise Invalid("email", "Enter an e-mail address, a mobile number, or both.")
     if salutation and (len(salutation) > LONGEST_NAME or not salutation.isprintable()):
         raise Invalid("name", f"The name must be at most {LONGEST_NAME} characters.")
-    if consent.current_wording(session).id != wording:
+    if consent.current_wording(session, asked.purpose).id != wording:
         raise Conflict("What you agree to has changed since you opened the page. Read it and agree again.")
     rations.knock(session, terms, len(addresses), now=now)
     token = tokens.new()
     signup = Signup(
         digest=tokens.digest(token),
-        controller_id=controller,
-        postcode=ward.postcode,
-        topics=wanted,
+        purpose=asked.purpose,
+        controller_id=asked.controller,
+        postcode=asked.postcode,
+        topics=list(topics),
         wording_id=wording,
         salutation=salutation or None,
         created_at=now,
@@ -119,13 +169,14 @@ def begin(
     )
     session.add(signup)
     session.flush()
+    letter = Letter(asked.controller, asked.name, asked.words, asked.linked)
     for address in addresses:
         confirmation = confirmation_of(address, SUBSCRIBE, now=now, expires_at=signup.expires_at)
         confirmation.signup_id = signup.id
         session.add(confirmation)
         session.flush()
-        send(session, confirmation, _letter(controller, name, ward.name), terms, now=now)
-    return token
+        send(session, confirmation, letter, terms, now=now)
+    return signup.id, token
 
 
 def confirmation_of(address: Address, purpose: str, *, now: datetime, expires_at: datetime) -> Confirmation:
@@ -145,13 +196,16 @@ def confirmation_of(address: Address, purpose: str, *, now: datetime, expires_at
     )
 
 
-def _letter(controller: UUID, name: str, ward: str) -> Letter:
-    return Letter(controller, name, f"alerts about {ward} ward")
+def _letter(signup: Signup, name: str, ward: str) -> Letter:
+    """Of a new code: it goes to whoever has the page of the sign-up open."""
+    if signup.purpose == REGISTER:
+        return Letter(signup.controller_id, name, TO_REGISTER, True)
+    return Letter(signup.controller_id, name, f"to send alerts about {ward} ward to this address")
 
 
-def view(session: Session, token: str, *, now: datetime) -> SignupView:
+def view(session: Session, token: str, *, purpose: str = ALERTS, now: datetime) -> SignupView:
     """The sign-up of a page; Missing when there is none, or it has vanished."""
-    return view_of(session, _find(session, token, now))
+    return view_of(session, _find(session, token, now, purpose))
 
 
 def view_of(session: Session, signup: Signup) -> SignupView:
@@ -167,12 +221,16 @@ def view_of(session: Session, signup: Signup) -> SignupView:
             Wanted(c.channel, mask(c.channel, c.address), c.used_at is not None)
             for c in confirmations(session, signup.id)
         ),
+        signup.purpose,
+        signup.wording_id,
     )
 
 
-def _find(session: Session, token: str, now: datetime) -> Signup:
+def _find(session: Session, token: str, now: datetime, purpose: str) -> Signup:
     signup = session.scalar(
-        sa.select(Signup).where(Signup.digest == tokens.digest(token), Signup.expires_at > now)
+        sa.select(Signup).where(
+            Signup.digest == tokens.digest(token), Signup.expires_at > now, Signup.purpose == purpose
+        )
     )
     if signup is None:
         raise Missing("This sign-up is no longer here.")
@@ -199,35 +257,49 @@ def mask(channel: str, address: str) -> str:
     return f"{local[:1]}•••@{domain}"
 
 
-def again(session: Session, token: str, terms: Terms, *, now: datetime) -> None:
+def again(session: Session, token: str, terms: Terms, *, purpose: str = ALERTS, now: datetime) -> None:
     """Send new codes to the addresses that are not confirmed yet. Missing or TooMany."""
-    signup = _find(session, token, now)
+    signup = _find(session, token, now, purpose)
     waiting = [c for c in confirmations(session, signup.id, lock=True) if c.used_at is None]
     if not waiting:
         return
     rations.knock(session, terms, len(waiting), now=now)
     seen = view_of(session, signup)
-    letter = _letter(signup.controller_id, seen.controller_name, seen.ward_name)
+    letter = _letter(signup, seen.controller_name, seen.ward_name)
     for confirmation in waiting:
         send(session, confirmation, letter, terms, now=now)
 
 
 def enter(
-    session: Session, token: str, code: str, terms: Terms, *, actor: audit.Actor, now: datetime
+    session: Session,
+    token: str,
+    code: str,
+    terms: Terms,
+    *,
+    purpose: str = ALERTS,
+    actor: audit.Actor,
+    now: datetime,
 ) -> Entered:
     """A code on the page of a sign-up: it may be that of any of its addresses. Missing or TooMany.
 
     The same right code twice is once.
     """
-    signup = _find(session, token, now)
+    return entered(session, token, code, terms, purpose=purpose, actor=actor, now=now)[0]
+
+
+def entered(
+    session: Session, token: str, code: str, terms: Terms, *, purpose: str, actor: audit.Actor, now: datetime
+) -> tuple[Entered, Confirmation | None]:
+    """As ``enter``, with what the code has just proved."""
+    signup = _find(session, token, now, purpose)
     every = confirmations(session, signup.id, lock=True)
     waiting = [c for c in every if c.used_at is None]
     if not waiting or any(entering.matches(c, code) for c in every if c.used_at is not None):
-        return Entered.RIGHT
+        return Entered.RIGHT, None
     result, found = entering.enter(session, waiting, code, terms, now=now)
     if found is not None:
         accept(session, signup, found, actor=actor, now=now)
-    return result
+    return result, found
 
 
 def accept(
@@ -246,16 +318,27 @@ def accept(
     if signup.salutation and not contact.salutation:
         contact.salutation = signup.salutation
     people.confirm(session, contact, actor=actor, now=now, controller=signup.controller_id)
-    people.subscribe(
-        session,
-        contact,
-        signup.controller_id,
-        postcode=signup.postcode,
-        topics=signup.topics,
-        how=HOW,
-        actor=actor,
-        wording=signup.wording_id,
-    )
+    if signup.purpose == REGISTER:
+        consent.give(
+            session,
+            contact,
+            signup.controller_id,
+            how=HOW_REGISTER,
+            actor=actor,
+            purpose=REGISTER,
+            wording=signup.wording_id,
+        )
+    else:
+        people.subscribe(
+            session,
+            contact,
+            signup.controller_id,
+            postcode=signup.postcode,
+            topics=signup.topics,
+            how=HOW,
+            actor=actor,
+            wording=signup.wording_id,
+        )
     confirmation.contact_id = contact.id
     confirmation.used_at = now
     session.flush()

@@ -23,7 +23,7 @@ from app.models.people import ContactPoint
 from app.services.erasure.stores import STORES
 from messaging import email_address
 
-__all__ = ["LATE", "MOST", "Bound", "Erased", "again", "bound", "contacts", "people"]
+__all__ = ["LATE", "MOST", "Bound", "Erased", "again", "bound", "contacts", "people", "unbound"]
 
 MOST = 500  # addresses or people in one transaction
 # For so long after an erasure something may still come in about it: a worker's answer, a receipt, an open page.
@@ -183,6 +183,29 @@ def _erase(
             session.expunge(thing)
     for one in ids:
         _record(session, "contact:erase", f"contact:{one}", actor, why)
+
+
+_FORGET = sa.text(
+    "SELECT * FROM forget_addresses(CAST(:ids AS bigint[]), CAST(:pseudonyms AS bytea[]), :now)"
+)
+
+
+def unbound(
+    session: Session, ids: Sequence[int], *, actor: audit.Actor, why: str, now: datetime | None = None
+) -> int:
+    """Erase those of these addresses that were given for the register alone, and have left it; how many.
+
+    The database judges, and does it: a worker may erase nobody by itself.
+    """
+    wanted = _few(ids)
+    values = {"ids": wanted, "pseudonyms": [_pseudonym(one) for one in wanted], "now": now or utc_now()}
+    gone = session.execute(_FORGET, values).scalars().all() if wanted else []
+    for thing in list(session.identity_map.values()):
+        if isinstance(thing, ContactPoint) and thing.id in gone:
+            session.expunge(thing)
+    for one in gone:
+        _record(session, "contact:erase", f"contact:{one}", actor, why)
+    return len(gone)
 
 
 _CODES = sa.text(

@@ -148,6 +148,7 @@ STORES: tuple[Store, ...] = (
     Store("audit_entries", _S, "ids; the record is never changed"),
     Store("camera_owners", _W, "with the address: whoever is erased has left the register, and every search"),
     Store("cameras", _W, "with their owner"),
+    Store("camera_drafts", _W, "a camera whose owner has not proved their address: with the sign-up"),
     Store("request_recipients", _W, "with the owner: that they were asked, and what they answered"),
     Store(
         "disclosures", _S,
@@ -158,6 +159,10 @@ STORES: tuple[Store, ...] = (
     Store("camera_requests", _O, "what an investigator asked; no owner is named"),
     Store("register_lifts", _O, "a supervisor's leave"),
     Store("search_withholdings", _O, "why owners do not learn of a search yet"),
+    Store("search_findings", _O, "searches of somebody of staff that a rule found unusual; for six years after the verdict"),
+    Store("search_reviews", _O, "who reviewed a search, and the verdict; for six years after it"),
+    Store("search_places", _O, "in which borough a search was made"),
+    Store("staff_homes", _O, "the ward that somebody of staff lives in; with the account"),
     Store("investigations", _O, "references of cases"),
     Store("staff", _O, "name and address of an account"),
     Store("staff_invitations", _O, "digests"),

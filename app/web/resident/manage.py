@@ -57,7 +57,7 @@ def ask() -> AnyResponse:
     """Which address; the answer is the same whether we know it or not."""
     found = session.visitor()
     if request.method != "POST" and found is not None and found.contact is not None:
-        return redirect(url_for("manage.page"))
+        return redirect(_home())
     form = AskForm()
     if request.method == "POST" and form.validate():
         typed = form.address.data
@@ -76,7 +76,12 @@ def _send_to(address: Address) -> AnyResponse:
             token = own_page.ask(s, address, asking.terms(), now=utc_now())
     except TooMany as error:
         return asking.too_many(error)
-    return redirect(url_for("manage.check", token=token), 303)
+    return redirect(url_for("manage.check", token=token, to=request.args.get("to")), 303)
+
+
+def _home() -> str:
+    """Of a resident who is signed in: their alerts, or their cameras if they came for those."""
+    return url_for("my_cameras.mine" if request.args.get("to") == "cameras" else "manage.page")
 
 
 @pages.route("/manage/check/<token>", methods=["GET", "POST"])
@@ -91,7 +96,7 @@ def check(token: str) -> AnyResponse:
                 if opened is not None:
                     session.replace(s)
             if opened is not None:
-                response = redirect(url_for("manage.page"), 303)
+                response = redirect(_home(), 303)
                 session.keep(response, opened)  # type: ignore[arg-type]
                 return response
             form.refuse(Invalid("code", result.message))

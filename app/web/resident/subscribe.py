@@ -16,11 +16,11 @@ from app.services.areas import Ward
 from app.services.confirmations import links, signups
 from app.services.confirmations.entering import Entered
 from app.services.confirmations.rations import TooMany
-from app.services.confirmations.signups import SignupView
+from app.services.confirmations.signups import REGISTER, SignupView
 from app.services.people import Address
 from app.web import context, errors, guards, session
 from app.web.forms import Code, Form, Line, Many, One
-from app.web.resident import asking
+from app.web.resident import asking, camera_link
 from geo.postcode import MAX_TYPED_CHARACTERS, PostcodeError
 from messaging.types import Channel
 
@@ -283,12 +283,18 @@ def confirm(token: str) -> AnyResponse:
         return asking.gone(*_LINK_GONE)
     if seen.signup is None:
         return asking.gone(*_LINK_GONE) if seen.used else asking.page("resident/open_page.html")
+    if seen.signup.purpose == REGISTER:
+        return camera_link.show(seen)
     if not seen.used:
         return asking.page("resident/confirm.html", seen=seen.signup)
     return _done(seen.signup)
 
 
 def _press(token: str) -> AnyResponse:
+    with context.transaction() as s:
+        seen = links.look(s, token, now=utc_now())
+    if seen.signup is not None and seen.signup.purpose == REGISTER:
+        return camera_link.press(token)
     with context.transaction() as s:
         opened = links.press(s, token, actor=session.actor(), now=utc_now())
         if opened is not None:

@@ -176,3 +176,17 @@ def test_depth_of_what_is_no_json_breaks_nothing(body: bytes) -> None:
 def test_a_form_as_large_as_allowed_is_read(still_site: Site, send: Send) -> None:
     body = b"a=" + b"x" * (LARGEST_REQUEST - 2)
     assert send("/staff/sign-in", body, FORM).status_code == 400  # for want of a token, not for its length
+
+
+@pytest.mark.parametrize("host", ["0..0", "a" * 64 + ".example", "x\u0080", "[", ".", "a b", ""])
+@pytest.mark.parametrize("path", ["/", "/staff", "/hooks/sendgrid", "/none"])
+def test_a_host_that_is_no_host_is_answered_in_words(site: Site, host: str, path: str) -> None:
+    answer = site.client.get(path, headers={"Host": host.encode("utf-8").decode("latin-1")})
+    assert answer.status_code < 500, answer.text
+    assert "Traceback" not in answer.text
+
+
+def test_an_address_cannot_be_made_for_a_host_of_empty_labels(site: Site) -> None:
+    answer = site.client.get("/", headers={"Host": "0..0"})
+    assert (answer.status_code, answer.mimetype) == (400, "text/plain")
+    assert answer.text.startswith("That request could not be read.")
