@@ -68,12 +68,12 @@ _BLIND = f"""
         WITH matched AS (
             SELECT c.cell_id, c.kind, c.night, {_RANK} AS rank
             FROM public.cameras c
-            JOIN public.camera_owners o ON o.id = c.owner_id AND o.controller_id = search.organisation_id
             CROSS JOIN LATERAL (SELECT shift + 24 * c.days_kept AS hours) h
-            WHERE c.live AND c.cell_id = ANY (search.cells) AND (targets IS NULL OR EXISTS (
-                SELECT FROM public.register_cells k WHERE k.id = c.cell_id
-                AND register.may_see(k.outline, CAST(c.bearing AS float8), CAST(c.field AS float8),
-                    CAST(c.reach AS float8), targets)))
+            WHERE c.live AND c.controller_id = search.organisation_id AND c.cell_id = ANY (search.cells)
+                AND (targets IS NULL OR EXISTS (
+                    SELECT FROM public.register_cells k WHERE k.id = c.cell_id
+                    AND register.may_see(k.outline, CAST(c.bearing AS float8), CAST(c.field AS float8),
+                        CAST(c.reach AS float8), targets)))
         ), totals AS (
             SELECT m.cell_id, count(*) AS n, min(m.rank) AS soonest, count(*) FILTER (WHERE m.night) AS night, {_counts}
             FROM matched m GROUP BY m.cell_id

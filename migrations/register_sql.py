@@ -52,6 +52,24 @@ GATE_RIGHTS = {
 }
 
 
+# An owner agreed with one controller, so a search looks at that one's cameras alone, without a look at each owner.
+CONTROLLER = (
+    """
+    CREATE FUNCTION camera_controller() RETURNS trigger
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+    BEGIN
+        NEW.controller_id := (SELECT o.controller_id FROM public.camera_owners o WHERE o.id = NEW.owner_id);
+        RETURN NEW;
+    END $$
+    """,
+    """
+    CREATE TRIGGER camera_controller BEFORE INSERT OR UPDATE OF owner_id, controller_id ON cameras
+    FOR EACH ROW EXECUTE FUNCTION camera_controller()
+    """,
+    "REVOKE ALL ON FUNCTION camera_controller() FROM PUBLIC",
+)
+
+
 def grants() -> list[str]:
     """The schema, and one GRANT per table and role."""
     found = [

@@ -117,6 +117,8 @@ class Camera(Base):
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
     owner_id: Mapped[UUID] = mapped_column(sa.ForeignKey("camera_owners.id", ondelete="CASCADE"), index=True)
+    # Its owner's, put there by a trigger: a search finds the cameras of one controller from one index.
+    controller_id: Mapped[UUID]
     kind: Mapped[str]
     postcode: Mapped[str]
     at: Mapped[Pt] = mapped_column(GridPoint)
@@ -147,6 +149,7 @@ class Camera(Base):
         # What a blind answer reads, without the table: the cameras of a cell and their facts.
         sa.Index(
             "ix_cameras_cell",
+            "controller_id",
             "cell_id",
             postgresql_include=["bearing", "field", "reach", "kind", "days_kept", "night"],
             postgresql_where=sa.text("live"),

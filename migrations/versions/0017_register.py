@@ -157,6 +157,7 @@ def upgrade() -> None:
         "cameras",
         sa.Column("id", sa.Uuid(), nullable=False),
         sa.Column("owner_id", sa.Uuid(), nullable=False),
+        sa.Column("controller_id", sa.Uuid(), nullable=False),
         sa.Column("kind", sa.Text(), nullable=False),
         sa.Column("postcode", sa.Text(), nullable=False),
         sa.Column("at", GridPoint(), nullable=False),
@@ -203,7 +204,7 @@ def upgrade() -> None:
     op.create_index(
         "ix_cameras_cell",
         "cameras",
-        ["cell_id"],
+        ["controller_id", "cell_id"],
         unique=False,
         postgresql_include=["bearing", "field", "reach", "kind", "days_kept", "night"],
         postgresql_where=sa.text("live"),
@@ -468,7 +469,7 @@ def upgrade() -> None:
             f"ix_{table}_unsettled", table, ["opened_at"], postgresql_where=sa.text("NOT settled")
         )
 
-    for statement in register_sql.grants():
+    for statement in (*register_sql.CONTROLLER, *register_sql.grants()):
         op.execute(statement)
 
 
@@ -489,3 +490,4 @@ def downgrade() -> None:
         "register_settings",
     ):
         op.drop_table(table)
+    op.execute("DROP FUNCTION camera_controller()")
