@@ -114,7 +114,7 @@ test-all: test test-slow test-browser test-chaos ## every test
 .PHONY: nightly
 nightly: $(READY) ## every test, 50,000 fuzzed requests, and every fault in mid-send
 	@$(MAKE) test-all
-	@FUZZ=50000 $(TEST_ENV) "$(PY)" -m pytest -q tests/architecture/test_fuzz.py
+	@FUZZ=50000 $(PYTEST) -q tests/architecture/test_fuzz.py
 	@$(MAKE) chaos
 
 .PHONY: lint
@@ -156,6 +156,10 @@ bench-receipts: $(READY) ## what providers report, accepted and merged (PROVIDER
 .PHONY: bench-audit
 bench-audit: $(READY) ## acts put on the record while another stays open, and a million entries verified (N=)
 	@"$(PY)" -m bench.audit $(if $(N),--n "$(N)")
+
+.PHONY: bench-register
+bench-register: $(READY) ## a register of a million cameras, searched through both steps of its gate (N=)
+	@"$(PY)" -m bench.register $(if $(N),--n "$(N)")
 
 .PHONY: lock
 lock: $(INSTALLED) ## resolve the requirements anew (needs the network)

@@ -271,7 +271,7 @@ def may_on(session: Session, who: Who, permission: Permission, thing: Row) -> bo
         return False
     if (
         isinstance(thing, RegisterSearch)
-        and permission is Permission.REQUEST_OPEN
+        and permission in {Permission.REQUEST_OPEN, Permission.REGISTER_SEARCH}
         and thing.staff_id != who.id
     ):
         return False  # who asks owners knows what they searched for
@@ -373,6 +373,7 @@ def _of_team(session: Session, team: Team) -> Sequence[str]:
 # What a thing's areas are, and what team it belongs to: one entry for each kind that has such permissions.
 _AREAS: dict[type[Any], Callable[[Session, Any], Sequence[str] | None]] = {
     Alert: _of_alert,
+    RegisterSearch: lambda session, thing: (),  # the register itself judged where, before it answered
     Dispatch: _of_dispatch,
     Team: _of_team,
 }

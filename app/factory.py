@@ -12,7 +12,7 @@ from app.registry import Registry, open_registry
 from app.web import context, envelope, errors, frame, guards, health, intake, metrics, static_files
 from app.web.admin import organisation, record, retention, roles, staff, status, teams
 from app.web.hooks import desk, identity, sendgrid, twilio
-from app.web.investigator import board, requests
+from app.web.investigator import board, lifts, requests, search
 from app.web.officer import (
     account,
     compose,
@@ -49,7 +49,7 @@ PARTS = (
     *(figures.pages, findings.pages, reviews.pages, withholding.pages, home.pages),
     *(subscribe.pages, manage.pages, leave.pages, reply.pages, camera_answer.pages),
     *(cameras.pages, my_cameras.pages, my_camera.pages, keep.pages, door.pages),
-    *(requests.pages, board.pages),
+    *(search.pages, lifts.pages, requests.pages, board.pages),
     *(oidc.pages, identity.hooks),
     *(sign_in.pages, invitation.pages, step_up.pages, account.pages, passkeys.pages),
     *(compose.pages, progress.pages, inbox.pages, misuse.pages),

@@ -75,6 +75,13 @@ class WardIndex:
         """A ward's polygon or multipolygon in grid metres. Raises KeyError for an unknown code."""
         return self._shapes[code]
 
+    def touching(self, box: tuple[float, float, float, float]) -> list[str]:
+        """The codes of the wards that touch a rectangle (west, south, east, north in grid metres), sorted."""
+        import shapely
+
+        found = self._tree.query(shapely.box(*box), predicate="intersects")
+        return [self._codes[place] for place in sorted(found.tolist())]
+
     def _places(self, eastings: ArrayLike, northings: ArrayLike) -> NDArray[np.int64]:
         """Places in `_codes`, -1 for nowhere."""
         import numpy as np

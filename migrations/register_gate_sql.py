@@ -20,7 +20,7 @@ from migrations.register_sql import GATE
 
 __all__ = ["GATE", "as_gate", "drop", "function", "functions", "opened", "sequences"]
 
-SLOTS = 256
+SLOTS = 64
 TICKET_LIVES = "60 seconds"
 # A ticket that was not used this long after its opening never will be.
 SETTLES = "2 minutes"

@@ -263,7 +263,7 @@ def populate(
     )  # fmt: skip
     passkey, recovery, elsewhere = ways_in(session, chief)
     case, searched, asking, asked_by = register_rows.asked(
-        session, force, chief, phone.id, number=next(makes.numbers) + 1_000, now=now
+        session, force.id, chief.id, phone.id, number=next(makes.numbers) + 1_000, now=now
     )
     (place,) = (one.place for one in subscriptions.mine(session, known.id))
     auditor = audit.Actor(audit.ActorKind.STAFF, id=str(chief.id), origin="web")
@@ -379,6 +379,11 @@ def populate(
         "record.found": [f"/staff/record/{looked}"],
         "record.entry": [f"/staff/record/{looked}/{looked - 1}"],
         "record.heads": ["/staff/record/heads"],
+        "search.search": ["/staff/register/search", "/staff/register/search?case=CAD-1/26"],
+        "search.mine": ["/staff/register/searches"],
+        "search.one": [f"/staff/register/searches/{searched}"],
+        "search.wards": ["/staff/register/wards.json?box=-0.5,51.5,-0.4,51.6"],
+        "lifts.listed": ["/staff/register/lifts"],
         "requests.new": [f"/staff/register/searches/{searched}/request"],
         "requests.close": [f"/staff/register/requests/{asking}/close"],
         "board.cases": ["/staff/register/cases"],
@@ -402,6 +407,8 @@ def populate(
         "compose.send": [f"/staff/alerts/{draft.id}/send"],
         "compose.discard": [f"/staff/alerts/{other_draft.id}/discard"],
         "compose.segments": ["/staff/alerts/segments"],
+        "search.look": ["/staff/register/search"],
+        "lifts.give": ["/staff/register/lifts"],
         "board.take": [f"/staff/register/cases/{case}/schedule"],
         "record.look": ["/staff/record"],
         "record.export": [f"/staff/record/{looked}/export"],

@@ -16,8 +16,6 @@ from sqlalchemy.orm import Session
 
 from app import crypto
 from app.db import new_id
-from app.models.organisations import Organisation
-from app.models.staff import Staff
 from app.roles import libpq
 
 _PUT = """
@@ -31,6 +29,34 @@ _PUT = """
         USING given;
     END $$
 """
+
+
+AT = "(505600,184000)"
+FACTS = {
+    "kind": "home",
+    "reach_how": "link",
+    "reach_when": "any",
+    "cameras": [
+        {
+            "kind": "doorbell",
+            "postcode": "UB8 1UW",
+            "easting": 505600,
+            "northing": 184000,
+            "bearing": 0,
+            "field": 90,
+            "reach": 50,
+            "height": None,
+            "night": True,
+            "audio": False,
+            "covers": "street",
+            "days_kept": 30,
+        }
+    ],
+}
+
+
+def seal(text: str, purpose: str) -> bytes:
+    return crypto.keyring().encrypt(text, purpose)
 
 
 def prepare(admin_url: str) -> None:
@@ -52,52 +78,61 @@ def _text(value: object) -> str:
     return f"\\x{value.hex()}" if isinstance(value, bytes) else str(value)
 
 
-def asked(
-    session: Session, force: Organisation, staff: Staff, contact: int, *, number: int, now: datetime
-) -> tuple[UUID, UUID, UUID, UUID]:
-    """Somebody's search with a question that one owner answered: (case, search, request, dispatch)."""
-    case, search, request, dispatch, owner, camera = (new_id() for _ in range(6))
+def search(session: Session, force: UUID, staff: UUID, *, number: int, now: datetime) -> tuple[UUID, UUID]:
+    """A case of somebody's and a search that was answered just now, of 100 m round a spot: (case, search)."""
+    case, made = new_id(), new_id()
     put(
-        session, "investigations", id=case, organisation_id=force.id, reference=f"CAD-{number}/26", opened_by=staff.id,
+        session, "investigations", id=case, organisation_id=force, reference=f"CAD-{number}/26", opened_by=staff,
         opened_at=now,
     )  # fmt: skip
-    seal = crypto.keyring().encrypt
-    at, window = "(505600,184000)", (now - timedelta(hours=5), now - timedelta(hours=3))
     put(
-        session, "register_searches", id=search, entry_id=-number, organisation_id=force.id, staff_id=staff.id,
+        session, "register_searches", id=made, entry_id=-number, organisation_id=force, staff_id=staff,
         investigation_id=case, purpose="investigation", reason_enc=seal("A burglary", "register_searches.reason"),
-        kind="radius", centre=at, radius=100, size=0.03, window_from=window[0], window_to=window[1], cells=[1, 2],
-        number=-number, saw=0, settled=True, opened_xid="3", opened_at=now,
+        kind="radius", centre=AT, radius=100, size=0.03, window_from=now - timedelta(hours=5),
+        window_to=now - timedelta(hours=3), cells=[1, 2], number=-number, saw=0, settled=True, opened_xid="3",
+        opened_at=now,
+    )  # fmt: skip
+    return case, made
+
+
+def owner(
+    session: Session, force: UUID, contact: int, *, name: str = "Ann Owner", now: datetime
+) -> tuple[UUID, UUID]:
+    """Somebody with a doorbell at that spot: (owner, camera)."""
+    made, camera = new_id(), new_id()
+    put(
+        session, "camera_owners", id=made, controller_id=force, contact_id=contact,
+        name_enc=seal(name, "camera_owners.name"), state="active", confirmed_at=now,
     )  # fmt: skip
     put(
-        session, "camera_requests", id=request, search_id=search, investigation_id=case, organisation_id=force.id,
-        staff_id=staff.id, look_for_enc=seal("A person in a red coat", "camera_requests.look_for"),
-        window_from=window[0], window_to=window[1], dispatch_id=dispatch, asked_band="fewer than 3", opened_at=now,
-        expires_at=now + timedelta(days=7),
-    )  # fmt: skip
-    name = seal("Ann Owner", "camera_owners.name")
-    put(
-        session, "camera_owners", id=owner, controller_id=force.id, contact_id=contact, name_enc=name, state="active",
-        confirmed_at=now,
-    )  # fmt: skip
-    put(
-        session, "cameras", id=camera, owner_id=owner, kind="doorbell", postcode="UB8 1UW", at=at, bearing=0, field=90,
+        session, "cameras", id=camera, owner_id=made, kind="doorbell", postcode="UB8 1UW", at=AT, bearing=0, field=90,
         reach=50, sector="((505600,184000),(505550,184050),(505650,184050))", days_kept=30, cell_id=1,
         ward_code="E05000001", live=True,
     )  # fmt: skip
+    return made, camera
+
+
+def asked(
+    session: Session, force: UUID, staff: UUID, contact: int, *, number: int, now: datetime
+) -> tuple[UUID, UUID, UUID, UUID]:
+    """A search with a question that one owner answered: (case, search, request, dispatch)."""
+    case, searched = search(session, force, staff, number=number, now=now)
+    theirs, camera = owner(session, force, contact, now=now)
+    request, dispatch = new_id(), new_id()
     put(
-        session, "request_recipients", id=new_id(), request_id=request, owner_id=owner, camera_ids=[str(camera)],
+        session, "camera_requests", id=request, search_id=searched, investigation_id=case, organisation_id=force,
+        staff_id=staff, look_for_enc=seal("A person in a red coat", "camera_requests.look_for"),
+        window_from=now - timedelta(hours=5), window_to=now - timedelta(hours=3), dispatch_id=dispatch,
+        asked_band="fewer than 3", opened_at=now, expires_at=now + timedelta(days=7),
+    )  # fmt: skip
+    put(
+        session, "request_recipients", id=new_id(), request_id=request, owner_id=theirs, camera_ids=[str(camera)],
         asked_at=now, answer="have-it", answered_at=now,
     )  # fmt: skip
-    facts = {
-        "kind": "home", "reach_how": "link", "reach_when": "any", "cameras": [{
-            "kind": "doorbell", "postcode": "UB8 1UW", "easting": 505600, "northing": 184000, "bearing": 0, "field": 90,
-            "reach": 50, "height": None, "night": True, "audio": False, "covers": "street", "days_kept": 30}],
-    }  # fmt: skip
     put(
-        session, "disclosures", id=new_id(), request_id=request, investigation_id=case, organisation_id=force.id,
-        owner_id=owner, answer="have-it", channel="email", name_enc=name,
-        address_enc=seal("ann@people.example", "contact_points.address"), facts=facts, entry_id=-number, made_xid="3",
+        session, "disclosures", id=new_id(), request_id=request, investigation_id=case, organisation_id=force,
+        owner_id=theirs, answer="have-it", channel="email", name_enc=seal("Ann Owner", "camera_owners.name"),
+        address_enc=seal("ann@people.example", "contact_points.address"), facts=FACTS, entry_id=-number, made_xid="3",
         at=now,
     )  # fmt: skip
-    return case, search, request, dispatch
+    return case, searched, request, dispatch

@@ -1,6 +1,6 @@
-"""``python -m app.web.assets``: what pages need of GOV.UK Frontend, from npm to our own folder.
+"""``python -m app.web.assets``: what pages need of GOV.UK Frontend and Leaflet, from npm to our own folder.
 
-Copied and changed on the way: no GOV.UK typeface, crown or crest, which only GOV.UK may use.
+Copied and changed on the way: no GOV.UK typeface, crown or crest, which only GOV.UK may use; no pictures of Leaflet's.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ PROJECT = Path(__file__).resolve().parents[2]
 SOURCE = PROJECT / "node_modules" / "govuk-frontend" / "dist" / "govuk"
 STATIC = Path(__file__).resolve().parent / "static"
 VENDOR = STATIC / "vendor"
-COPIED = ("govuk-frontend.min.css", "govuk-frontend.min.js")
+MAPS = PROJECT / "node_modules" / "leaflet" / "dist"
+COPIED = ("govuk-frontend.min.css", "govuk-frontend.min.js", "leaflet.css", "leaflet.js")
 FONT = "GDS Transport,arial,sans-serif"
 CREST = "url(/assets/images/govuk-crest.svg)"
 
 
 class AssetsError(RuntimeError):
-    """GOV.UK Frontend is not there, or not the one that we know how to copy."""
+    """GOV.UK Frontend or Leaflet is not there, or not the one that we know how to copy."""
 
 
 def without_govuk(css: str) -> str:
@@ -34,16 +35,27 @@ def without_govuk(css: str) -> str:
     return changed
 
 
+def without_pictures(css: str) -> str:
+    """Leaflet's style sheet without the files that it would ask for: markers are drawn here."""
+    changed = re.sub(r"url\((?:images/[a-z0-9-]+\.png|#default#VML)\)", "none", css)
+    if "url(" in changed:
+        raise AssetsError("Leaflet's style sheet has changed: it asks for a file that is not copied.")
+    return changed
+
+
 def copy() -> list[Path]:
     """Copy the files; what was written."""
-    if not SOURCE.is_dir():
-        raise AssetsError("GOV.UK Frontend is not installed: run `make install`.")
+    if not SOURCE.is_dir() or not MAPS.is_dir():
+        raise AssetsError("GOV.UK Frontend or Leaflet is not installed: run `make install`.")
     VENDOR.mkdir(parents=True, exist_ok=True)
     written = []
     for name in COPIED:
-        text = re.sub(r"\n?(/\*|//)# sourceMappingURL=.*", "", (SOURCE / name).read_text(encoding="utf-8"))
+        found = (MAPS if name.startswith("leaflet") else SOURCE) / name
+        text = re.sub(r"\n?(/\*|//)# sourceMappingURL=.*", "", found.read_text(encoding="utf-8"))
+        if name.endswith(".css"):
+            text = without_pictures(text) if name.startswith("leaflet") else without_govuk(text)
         target = VENDOR / name
-        target.write_text(without_govuk(text) if name.endswith(".css") else text, encoding="utf-8")
+        target.write_text(text, encoding="utf-8")
         written.append(target)
     return written
 

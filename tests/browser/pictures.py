@@ -12,10 +12,12 @@ import pytest
 from playwright.sync_api import Browser
 
 from app.cli.stack import wait_until
+from app.permissions import Role
 from config.fields import PROJECT
 from tests.browser.png import smaller
 from tests.browser.screen import SIZES, Screen, window
 from tests.browser.town import POSTCODE, Town
+from tests.factories import Makes
 
 FOLDER = PROJECT / "docs" / "pictures"
 LARGEST = 300_000  # bytes
@@ -141,3 +143,26 @@ def test_the_way_in_for_officers(browser: Browser, town: Town, width: str) -> No
     with window(browser, town.site, SIZES[width]) as screen:
         screen.go("/staff/sign-in")
         take(browser, screen, "sign-in", width)
+
+
+@pytest.mark.parametrize("width", SIZES)
+def test_administrators_and_auditors_pages(browser: Browser, town: Town, width: str) -> None:
+    made = town.officer("Insp Ada Chief")
+    with town.registry.sessions.begin() as session:
+        for role in (Role.FORCE_ADMINISTRATOR, Role.AUDITOR):
+            Makes(session).role(made, role)
+    with window(browser, town.site, SIZES[width]) as screen:
+        screen.page.context.add_cookies([town.staff_cookie(made)])
+        screen.go("/staff/people")
+        take(browser, screen, "people", width)
+        screen.press("Insp Ada Chief")
+        take(browser, screen, "person", width)
+        screen.go("/staff/people/invite")
+        take(browser, screen, "invite", width)
+        screen.go("/staff/account")
+        take(browser, screen, "account", width)
+        screen.go("/staff/record")
+        take(browser, screen, "record-search", width)
+        screen.type("Why do you look?", "The sample of November")
+        screen.press("Search")
+        take(browser, screen, "record", width)

@@ -46,6 +46,10 @@ MISTAKES = {
     "people.invite": "Send the invitation",
     "teams.new": "Save",
     "organisation.add": "Save",
+    "requests.new": "Ask the owners",
+    "requests.close": "Close the request",
+    "board.case": "Make the schedule",
+    "camera_answer.answer": "Send answer",
 }
 
 

@@ -22,6 +22,7 @@ _INSERT = sa.text(
         CAST(:north AS integer[]), CAST(:postcodes AS smallint[])) AS c
     """
 )
+_REASSIGN = sa.text("SELECT register.reassign(:release)")
 _FORMER = sa.text("DELETE FROM register_cells WHERE release_id <> :release")
 
 
@@ -66,8 +67,8 @@ def build(session: Session, *, actor: audit.Actor) -> Built | None:
 
 
 def reassign(session: Session, release: str) -> int:
-    """Move whatever names a cell to the cells of ``release``; the former ones are still there. How many moved.
+    """Move cameras and searches to the cells of ``release``; the former ones are still there. How many cameras moved.
 
-    Nothing names a cell yet.
+    Raises DBAPIError when a camera lies in no cell of it: then nothing was built.
     """
-    return 0
+    return int(session.execute(_REASSIGN, {"release": release}).scalar_one())
