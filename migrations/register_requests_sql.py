@@ -170,6 +170,7 @@ _CLOSE = f"""
     END
 """
 
+# `thanked_at` is said for its index: it holds what is not over, and not every request that ever was.
 _EXPIRE = """
     DECLARE
         q record;
@@ -177,7 +178,7 @@ _EXPIRE = """
     BEGIN
         FOR q IN
             UPDATE public.camera_requests r SET state = 'expired', closed_at = the_now
-            WHERE r.state = 'asking' AND r.expires_at <= the_now
+            WHERE r.state = 'asking' AND r.thanked_at IS NULL AND r.expires_at <= the_now
             RETURNING r.id, r.organisation_id, r.investigation_id
         LOOP
             over := over + 1;

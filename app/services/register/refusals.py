@@ -10,6 +10,11 @@ import sqlalchemy as sa
 
 from app.errors import Conflict, Invalid, Missing, ServiceError
 
+
+class TicketSpentError(Conflict):
+    """The ticket of a first step no longer serves: it was used, is too old, or another's took its place."""
+
+
 # Made anew each time: an exception that is raised carries where it was raised.
 _WORDS: dict[str, tuple[type[ServiceError], tuple[str, ...]]] = {
     "search": (Conflict, ("Requests can be sent for 24 hours after your search. Search again.",)),
@@ -30,7 +35,7 @@ def _said(state: str, detail: str | None) -> ServiceError | None:
         case "WR011":
             return Conflict("Show again that it is you, then go on.")
         case "WR002":
-            return Conflict("This took too long, or was done already. Load the page again.")
+            return TicketSpentError("This took too long, or was done already. Load the page again.")
         case _ if state.startswith("WR") and detail in _WORDS:
             kind, words = _WORDS[detail]
             return kind(*words)

@@ -19,6 +19,7 @@ from app.services.register.answers import ANSWERS
 from app.services.register.board import Board, Cursor
 from app.web import context, errors, forms, guards
 from app.web import session as browser
+from app.web.two_steps import two_steps
 
 pages = Blueprint("board", __name__, url_prefix="/staff/register/cases")
 
@@ -75,14 +76,14 @@ def case(case_id: UUID) -> AnyResponse:
 @guards.staff(Permission.SCHEDULE_EXPORT)
 def take(case_id: UUID) -> AnyResponse:
     """The schedule, as a page or a file: a disclosure on the record before its first byte leaves."""
-    form = ScheduleForm()
+    form, who, token = ScheduleForm(), browser.who(), browser.token()
     if not form.validate():
         return _board(case_id, form, 400)
     try:
-        with context.transaction() as session:
-            ticket = schedule.begin(session, browser.token(), case_id)
-        with context.transaction() as session:
-            made = schedule.make(session, browser.who(), browser.token(), ticket, case_id, now=utc_now())
+        made = two_steps(
+            lambda db: schedule.begin(db, token, case_id),
+            lambda db, ticket: schedule.make(db, who, token, ticket, case_id, now=utc_now()),
+        )
     except Missing:
         raise NotFound from None
     except Conflict as error:
@@ -97,15 +98,15 @@ def take(case_id: UUID) -> AnyResponse:
 
 
 def _board(case_id: UUID, form: ScheduleForm, status: int = 200) -> AnyResponse:
-    after = _cursor(request.args.get("after", ""))
+    token, after = browser.token(), _cursor(request.args.get("after", ""))
     try:
-        with context.transaction() as session:
-            ticket = board.begin(session, browser.token(), case_id)
-        with context.transaction() as session:
-            found: Board = board.show(session, browser.token(), ticket, case_id, after=after)
+        found: Board = two_steps(
+            lambda db: board.begin(db, token, case_id),
+            lambda db, ticket: board.show(db, token, ticket, case_id, after=after),
+        )
     except Missing:
         raise NotFound from None
-    except Conflict:  # a step-up that ran out between two clicks, or another's turn: once more
+    except Conflict:  # a factor shown too long ago between two clicks
         return redirect(url_for("board.cases"), 303)
     return make_response(
         render_template(

@@ -13,6 +13,7 @@ from app.errors import Conflict, Invalid, Missing, TooMany
 from app.services.register import answers
 from app.services.register.answers import ANSWERS, LONGEST_NOTE, TELLING, Asked
 from app.web import context, errors, forms, guards
+from app.web.two_steps import two_steps
 from messaging.links import CAMERA, LinkError, LinkTarget
 
 log = structlog.get_logger(__name__)
@@ -62,12 +63,14 @@ def _give(target: LinkTarget, asked: Asked) -> Response:
     if form.validate():
         try:
             said, note = answers.checked(form.answer.data or "", form.note.data or "")
-            with context.transaction() as session:
-                ticket = answers.begin(
-                    session, contact_id=target.contact, dispatch_id=target.dispatch, now=utc_now()
-                )
-            with context.transaction() as session:
-                answers.give(session, ticket, contact_id=target.contact, answer=said, note=note)
+            two_steps(
+                lambda db: answers.begin(
+                    db, contact_id=target.contact, dispatch_id=target.dispatch, now=utc_now()
+                ),
+                lambda db, ticket: answers.give(
+                    db, ticket, contact_id=target.contact, answer=said, note=note
+                ),
+            )
             return _page("resident/camera_answered.html", asked=asked, answer=said, telling=TELLING)
         except Invalid as error:
             form.refuse(error)

@@ -113,3 +113,23 @@ def test_an_organisation_is_changed_agrees_and_ends(run: Run, committed: Databas
         ("end", "org-9", "--why", "x", "--yes"),
     ):
         assert "no organisation" in run("organisation", *words).output
+
+
+def test_the_registers_settings_are_shown_and_set(run: Run, committed: Database) -> None:
+    ground(committed)
+    settings = ("register", "settings", "org-1")
+    assert "for example 1234567/26" in run(*settings).output
+    url = "https://evidence.police.example/{reference}?r={request}"
+    made = run(*settings, "--portal-name", "Axon", "--portal-url", url, "--case-pattern", "^CAD[0-9]+$",
+               "--case-example", "CAD12")  # fmt: skip
+    assert made.exit_code == 0, made.output
+    assert (
+        run(*settings).output
+        == f"case references: ^CAD[0-9]+$, for example CAD12\nevidence portal: Axon, {url}\n"
+    )
+    for wrong in (("--portal-name", "Axon"), ("--portal-name", "Axon", "--portal-url", "http://x.example"),
+                  ("--case-pattern", "^([0-9]$")):  # fmt: skip
+        refused = run(*settings, *wrong)
+        assert refused.exit_code == 1
+        assert len(refused.output.splitlines()) == 1
+    assert "evidence portal: none" in run(*settings, "--portal-name", "none").output

@@ -73,8 +73,9 @@ def test_no_encrypted_column_of_the_database_is_forgotten(owner: sessionmaker[Se
     with owner() as session:
         there = session.execute(
             sa.text(
-                "SELECT table_name, column_name FROM information_schema.columns "
-                "WHERE table_schema = 'public' AND column_name LIKE '%\\_enc'"
+                "SELECT c.relname, a.attname FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid "
+                "WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p') "
+                "AND NOT c.relispartition AND NOT a.attisdropped AND a.attname LIKE '%\\_enc'"
             )
         ).all()
     known = {(one.name, column.name) for one in rotation.sealed() for column in one.columns}

@@ -264,11 +264,21 @@ def test_the_menu_holds_what_one_may_do(force: Force) -> None:
         links = re.findall(r"<a[^>]*>(.*?)</a>", nav, re.DOTALL)
         return [" ".join(re.sub("<[^>]*>", "", text).split()) for text in links]
 
-    every = ["Alerts", "Inbox", "People", "Teams", "Organisation", "Retention", "Your account"]
-    assert menu(force.ours) == ["Alerts", "Inbox", "Your account"]
+    every = [
+        "Alerts",
+        "Inbox",
+        "Add a camera",
+        "People",
+        "Teams",
+        "Organisation",
+        "Retention",
+        "Your account",
+    ]
+    assert menu(force.ours) == ["Alerts", "Inbox", "Add a camera", "Your account"]
     assert menu(force.chief) == ["Alerts", "People", "Teams", "Organisation", "Retention", "Your account"]
     assert menu(force.auditor) == [
-        "Alerts", "People", "Organisation", "Record", "Retention", "Misuse", "Your account",
+        "Alerts", "People", "Organisation", "Record", "Retention", "Findings", "Reviews", "Misuse",
+        "Your account",
     ]  # fmt: skip
     with force.site.registry.sessions.begin() as session:
         for role in (Role.OFFICER, Role.STEWARD):
@@ -277,7 +287,7 @@ def test_the_menu_holds_what_one_may_do(force: Force) -> None:
                 roles.take_all(session, made.id, actor=ACTOR, now=utc_now())
             roles.grant(session, made, role, by=None, actor=ACTOR, now=utc_now())
     assert menu(force.chief) == every
-    assert menu(force.ours) == ["Your account"]
+    assert menu(force.ours) == ["Add a camera", "Findings", "Reviews", "Your account"]
     assert "Your role has no alerts to show" in force.site.client.get("/staff").text
 
 

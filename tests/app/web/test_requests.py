@@ -6,17 +6,20 @@ import csv
 import io
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
 import pytest
+from sqlalchemy.orm import Session
 
 from app.db import utc_now
+from app.errors import Conflict
 from app.models.staff import Staff
 from app.registry import Registry
-from app.services.register import requests, settings
+from app.services.register import board, requests, settings
+from app.web.two_steps import two_steps
 from messaging.links import CAMERA, REPLY
 from tests.app.web.conftest import Site
 from tests.conftest import Database
@@ -230,6 +233,34 @@ def test_a_question_is_closed_once_and_stays(desk: Desk) -> None:
         and "Closed" in page
         and f"Close request {requests.reference(request)}" not in page
     )
+
+
+@pytest.mark.slow
+def test_who_is_overtaken_between_the_two_steps_takes_them_again_and_thrice_is_enough(desk: Desk) -> None:
+    case, tries = desk.police.case(), []
+
+    def open_it(session: Session) -> UUID:
+        return board.begin(session, desk.police.token, case)
+
+    def overtaken(times: int) -> Callable[[Session, UUID], board.Board]:
+        def run(session: Session, ticket: UUID) -> board.Board:
+            tries.append(ticket)
+            if len(tries) <= times:
+                desk.police.run(
+                    "SELECT setval(register._slot(number), number + 6400) FROM register_tickets WHERE id = :t",
+                    t=ticket,
+                )
+            return board.show(session, desk.police.token, ticket, case)
+
+        return run
+
+    with desk.site.client.application.app_context():
+        assert two_steps(open_it, overtaken(1)).case == "1234567/26"
+        assert len(set(tries)) == 2
+        tries.clear()
+        with pytest.raises(Conflict):
+            two_steps(open_it, overtaken(9))
+        assert len(set(tries)) == 3
 
 
 # -- the schedule

@@ -305,9 +305,10 @@ def answered(force: Force, request: UUID, many: int, *, disclosed: int = 0) -> N
         if n < disclosed:
             force.session.execute(
                 sa.text(
-                    "INSERT INTO disclosures (id, request_id, investigation_id, organisation_id, owner_id, facts_enc, "
-                    "entry_id, at) SELECT gen_random_uuid(), r.id, r.investigation_id, r.organisation_id, :id, 'x', :entry, "
-                    ":now FROM camera_requests r WHERE r.id = :request"
+                    "INSERT INTO disclosures (id, request_id, investigation_id, organisation_id, owner_id, answer, channel, "
+                    "name_enc, address_enc, facts, entry_id, made_xid, at) SELECT gen_random_uuid(), r.id, "
+                    "r.investigation_id, r.organisation_id, :id, 'have-it', 'email', 'x', 'x', '{}', :entry, '3', :now "
+                    "FROM camera_requests r WHERE r.id = :request"
                 ),
                 owner | {"entry": 9_000_000 + int(owner["id"].int % 900_000)},
             )

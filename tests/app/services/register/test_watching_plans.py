@@ -31,10 +31,11 @@ INSERT INTO investigations (id, organisation_id, reference, opened_by, opened_at
     FROM staff s, generate_series(1, 180) n WHERE s.password_hash = 'x';
 ANALYZE investigations;
 INSERT INTO register_searches (id, entry_id, organisation_id, staff_id, investigation_id, purpose, reason_enc, kind, centre,
-        radius, size, window_from, window_to, cells, number, opened_xid, opened_at)
+        radius, size, window_from, window_to, cells, number, saw, settled, opened_xid,
+        opened_at)
     SELECT gen_random_uuid(), n, i.organisation_id, i.opened_by, i.id, 'investigation', CAST(:reason AS bytea), 'radius',
         point(505000 + n % 5000, 184000), 200, 0.1, now() - interval '1 hour', now(),
-        ARRAY(SELECT (n * 7 + c) % 3000 FROM generate_series(1, 12) c), n, '1',
+        ARRAY(SELECT (n * 7 + c) % 3000 FROM generate_series(1, 12) c), n, 0, true, '1',
         least(now(), i.opened_at + (n % 96) * interval '1 hour')
     FROM generate_series(1, :many) n
     JOIN (SELECT *, row_number() OVER (ORDER BY id) AS place FROM investigations) i ON i.place = 1 + n % 36000;
