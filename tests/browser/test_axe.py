@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 # Answers that are no pages: style sheets, machines' questions, feeds, and the figures that a script asks for.
 NO_PAGES = {
     "files.static", "health.live", "health.ready", "area.ward_feed", "area.borough_feed", "progress.figures",
-    "metrics.metrics", "status.figures", "security.text",
+    "metrics.metrics", "status.figures", "security.text", "figures.csv", "search.wards",
 }  # fmt: skip
 # endpoint → the button that is pressed while the form is still empty.
 MISTAKES = {

@@ -49,7 +49,7 @@ def describe(screen: Screen, send: str = "Continue") -> None:
     assert "Choose which way the camera looks." in screen.words
     assert "10 metres north" in screen.words, "nothing is lost by a mistake"
     seen(screen)
-    screen.page.get_by_label("Which way does it look?").select_option("west")
+    screen.page.get_by_label("Which way does it look?").select_option("West")
     screen.press("Draw it on the plan")
     assert screen.page.locator("svg polygon").count() == 1
     screen.choose("The street or pavement too", "It records in the dark")
@@ -106,7 +106,7 @@ def test_an_owner_from_opting_in_to_leaving(
         screen.choose("Dash cam")
         screen.type("Postcode of the camera", POSTCODE)
         screen.press("Continue")
-        screen.page.get_by_label("Which way does it look?").select_option("south")
+        screen.page.get_by_label("Which way does it look?").select_option("South")
         screen.choose("The street or pavement too")
         screen.press("Add")
         assert f"Dash cam, {POSTCODE}" in screen.words

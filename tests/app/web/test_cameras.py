@@ -117,32 +117,31 @@ def test_opting_in_step_by_step(street: Street) -> None:
     assert street.reg.live() == 1
 
 
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        ({"facing": ""}, "Choose which way the camera looks."),
-        ({"bearing": "400"}, "Enter a direction from 0 to 359 degrees."),
-        ({"field": "wide"}, "Enter the angle of view as a number."),
-        ({"reach": "301"}, "Enter a distance of 1 to 300 metres."),
-        ({"height": "tall"}, "Enter the height in metres, such as 2.5."),
-        ({"days_kept": ""}, "Enter for how many days it keeps footage."),
-        ({"covers": ""}, "Choose what it covers."),
-        ({"label": "x" * 61}, "must be 60 characters or fewer"),
-        ({"away": "400", "towards": "n"}, "The pin can be 250 metres from there at most."),
-        ({"away": "40"}, "Choose a direction from the middle of the postcode."),
-    ],
-)
-def test_a_mistake_is_said_beside_its_field_and_nothing_typed_is_lost(
-    street: Street, changes: dict[str, str], words: str
-) -> None:
+MISTAKES: list[tuple[dict[str, str], str]] = [
+    ({"facing": ""}, "Choose which way the camera looks."),
+    ({"bearing": "400"}, "Enter a direction from 0 to 359 degrees."),
+    ({"field": "wide"}, "Enter the angle of view as a number."),
+    ({"reach": "301"}, "Enter a distance of 1 to 300 metres."),
+    ({"height": "tall"}, "Enter the height in metres, such as 2.5."),
+    ({"days_kept": ""}, "Enter for how many days it keeps footage."),
+    ({"covers": ""}, "Choose what it covers."),
+    ({"label": "x" * 61}, "must be 60 characters or fewer"),
+    ({"away": "400", "towards": "n"}, "The pin can be 250 metres from there at most."),
+    ({"away": "40"}, "Choose a direction from the middle of the postcode."),
+]
+
+
+def test_a_mistake_is_said_beside_its_field_and_nothing_typed_is_lost(street: Street) -> None:
     path = f"/cameras/new/camera?{urlencode(QUERY)}"
-    answer = street.client.post(path, data={**street.hidden(street.page(path)), **CAMERA, **changes})
-    assert answer.status_code == 400
-    assert words in text_of(answer.text) and "There is a problem" in answer.text
-    if "label" not in changes:
-        assert LABEL in answer.text
+    hidden = street.hidden(street.page(path))
+    for changes, words in MISTAKES:
+        answer = street.client.post(path, data={**hidden, **CAMERA, **changes})
+        assert answer.status_code == 400, changes
+        assert words in text_of(answer.text) and "There is a problem" in answer.text, changes
+        assert "label" in changes or LABEL in answer.text
 
 
+@pytest.mark.slow
 def test_the_pin_moves_by_buttons_alone(street: Street) -> None:
     path = f"/cameras/new/camera?{urlencode(QUERY)}"
     data = {**street.hidden(street.page(path)), **CAMERA}
@@ -163,6 +162,7 @@ def test_the_pin_moves_by_buttons_alone(street: Street) -> None:
     assert street.reg.rows("SELECT facts->>'east' FROM camera_drafts")[0][0] == "504970.0"
 
 
+@pytest.mark.slow
 def test_a_postcode_that_leads_nowhere_is_said_so(street: Street) -> None:
     for typed, words in (("SW1A 1AA", "London"), ("x", "postcode"), ("", "Enter the postcode")):
         answer = street.client.get(f"/cameras/new?{urlencode({'kind': 'fixed', 'postcode': typed})}")
@@ -175,6 +175,7 @@ def test_a_postcode_that_leads_nowhere_is_said_so(street: Street) -> None:
     assert "There is no register of cameras for this postcode yet." in text_of(answer.text)
 
 
+@pytest.mark.slow
 def test_the_owners_page_changes_everything_there_is(street: Street) -> None:
     page = street.owner()
     change = re.search(r"/cameras/camera/[0-9a-f-]+/change", page)
@@ -238,6 +239,7 @@ def test_pausing_until_a_day_and_leaving_with_one_tap(street: Street) -> None:
     assert street.client.get("/cameras/mine").headers["Location"] == "/manage?to=cameras"
 
 
+@pytest.mark.slow
 def test_an_owner_comes_back_by_a_code_to_their_cameras(street: Street) -> None:
     street.owner()
     street.client.delete_cookie("__Host-wardlink")
@@ -251,6 +253,7 @@ def test_an_owner_comes_back_by_a_code_to_their_cameras(street: Street) -> None:
     assert "/cameras/mine" in street.page("/my")
 
 
+@pytest.mark.slow
 def test_what_is_another_s_is_not_found(street: Street) -> None:
     page = street.owner()
     paths = set(re.findall(r'(?:href|action)="(/cameras/(?:mine|camera)/[0-9a-f-]{36}/[a-z]+)"', page))
@@ -268,6 +271,7 @@ def test_what_is_another_s_is_not_found(street: Street) -> None:
     assert street.reg.live() == 1
 
 
+@pytest.mark.slow
 def test_the_link_of_a_reminder_is_answered_by_a_button(street: Street, committed: Database) -> None:
     street.owner()
     worker = committed.open(Part.WORKER)
@@ -329,6 +333,7 @@ def test_at_the_door_the_owner_confirms_on_their_own_phone(street: Street) -> No
     assert phone.client.get(link).headers["Location"] == "/cameras/mine", "twice is once"
 
 
+@pytest.mark.slow
 def test_at_the_door_the_owner_may_type_the_code_on_the_officers_device(street: Street) -> None:
     waiting = door(street, Role.STEWARD)
     assert street.submit(waiting, {"code": other_than(street.code(MOBILE))}).status_code == 400
@@ -340,6 +345,7 @@ def test_at_the_door_the_owner_may_type_the_code_on_the_officers_device(street: 
     assert street.client.get("/staff/account").status_code == 200
 
 
+@pytest.mark.slow
 def test_a_door_outside_ones_area_is_closed(street: Street) -> None:
     waiting = door(street)
     with street.registry.sessions.begin() as session:
@@ -359,6 +365,7 @@ def test_a_door_outside_ones_area_is_closed(street: Street) -> None:
     assert street.reg.live() == 0
 
 
+@pytest.mark.slow
 def test_the_pages_that_explain_are_there_for_everybody(street: Street) -> None:
     meaning = text_of(street.page("/cameras/what-this-means"))
     for words in (

@@ -94,6 +94,7 @@ def test_a_year_of_silence_ends_in_erasure_after_two_reminders(reg: Register, wo
     assert lapse(worker, now + 368 * DAY) == 0
 
 
+@pytest.mark.slow
 def test_a_clock_that_stood_still_erases_nobody_unasked(reg: Register, worker: Registry) -> None:
     reg.opt_in()
     now = utc_now()
@@ -104,6 +105,7 @@ def test_a_clock_that_stood_still_erases_nobody_unasked(reg: Register, worker: R
     assert lapse(worker, now + 506 * DAY) == 1
 
 
+@pytest.mark.slow
 def test_the_link_of_a_reminder_answers_without_signing_in(reg: Register, worker: Registry) -> None:
     reg.opt_in()
     now = utc_now()
@@ -129,6 +131,7 @@ def test_the_link_of_a_reminder_answers_without_signing_in(reg: Register, worker
         )
 
 
+@pytest.mark.slow
 def test_somebody_who_renews_is_asked_again_a_year_later(reg: Register, worker: Registry) -> None:
     token = reg.opt_in()
     now = utc_now()
@@ -139,6 +142,7 @@ def test_somebody_who_renews_is_asked_again_a_year_later(reg: Register, worker: 
     assert lapse(worker, now + 364 * DAY) == 0
 
 
+@pytest.mark.slow
 def test_a_pause_ends_on_its_day_and_no_pause_ends_by_itself(reg: Register, worker: Registry) -> None:
     token = reg.opt_in()
     (mine,) = reg.page(token).mine
@@ -159,6 +163,7 @@ def test_a_pause_ends_on_its_day_and_no_pause_ends_by_itself(reg: Register, work
     assert len(remind(reg, worker, now + 340 * DAY)) == 1, "who pauses is asked all the same"
 
 
+@pytest.mark.slow
 def test_an_opt_in_that_nobody_confirms_goes_after_a_week(reg: Register, worker: Registry) -> None:
     page = reg.begin()
     (signups,) = (one for one in retention.CLASSES if one.name == "signups")
@@ -170,6 +175,7 @@ def test_an_opt_in_that_nobody_confirms_goes_after_a_week(reg: Register, worker:
         reg.enter(page, "123456")
 
 
+@pytest.mark.slow
 def test_the_hourly_job_does_all_of_it(reg: Register, worker: Registry) -> None:
     token = reg.opt_in()
     (mine,) = reg.page(token).mine
@@ -258,6 +264,7 @@ def test_somebody_erased_is_nowhere_but_in_what_was_disclosed(reg: Register, wor
         assert admin.execute("SELECT count(*) FROM request_recipients").fetchone() == (0,)
 
 
+@pytest.mark.slow
 def test_the_other_address_erased_leaves_the_owner_with_one(reg: Register) -> None:
     token = reg.opt_in(MAIL, MOBILE)
     with reg.registry.sessions.begin() as session:

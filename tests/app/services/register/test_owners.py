@@ -67,6 +67,7 @@ def test_nothing_is_live_before_the_code_and_everything_after_it(reg: Register) 
     assert reg.live() == 1
 
 
+@pytest.mark.slow
 def test_the_link_of_the_message_does_the_same_and_twice_is_once(reg: Register) -> None:
     reg.begin(MOBILE, staff_token=officer(reg))
     with reg.registry.sessions() as session:
@@ -90,6 +91,7 @@ def officer(reg: Register) -> str:
         )
 
 
+@pytest.mark.slow
 def test_at_the_door_the_owner_s_code_signs_nobody_in(reg: Register) -> None:
     reg.begin(staff_token=officer(reg))
     assert reg.signup is not None
@@ -101,12 +103,14 @@ def test_at_the_door_the_owner_s_code_signs_nobody_in(reg: Register) -> None:
     assert reg.rows("SELECT count(*) FROM web_sessions")[0][0] == before
 
 
+@pytest.mark.slow
 def test_a_door_without_a_session_of_staff_is_no_door(reg: Register) -> None:
     with pytest.raises(Missing):
         reg.begin(staff_token="nobody's")
     assert reg.rows("SELECT count(*) FROM signups")[0][0] == 0
 
 
+@pytest.mark.slow
 def test_two_addresses_are_one_owner_who_is_reached_both_ways(reg: Register) -> None:
     token = reg.opt_in(MAIL, MOBILE)
     (mine,) = reg.page(token).mine
@@ -115,6 +119,7 @@ def test_two_addresses_are_one_owner_who_is_reached_both_ways(reg: Register) -> 
     assert sorted(consents(reg)) == [("email", True), ("sms", True)]
 
 
+@pytest.mark.slow
 def test_who_opts_in_again_adds_a_camera(reg: Register) -> None:
     reg.opt_in()
     token = reg.opt_in(facts=facts(postcode=THERE, label="Second"))
@@ -122,6 +127,7 @@ def test_who_opts_in_again_adds_a_camera(reg: Register) -> None:
     assert [camera.name for camera in mine.cameras] == [LABEL, "Second"]
 
 
+@pytest.mark.slow
 def test_what_was_agreed_to_must_be_what_is_shown_now(reg: Register) -> None:
     with reg.registry.sessions.begin() as session:
         consent.add_wording(session, "Something else.", purpose=consent.REGISTER)
@@ -133,6 +139,7 @@ def test_what_was_agreed_to_must_be_what_is_shown_now(reg: Register) -> None:
         reg.begin(addresses=[])
 
 
+@pytest.mark.slow
 def test_a_camera_without_consent_is_never_live(reg: Register) -> None:
     """The database itself refuses to take a draft over when nobody agreed."""
     page = reg.begin()
@@ -156,6 +163,7 @@ def reg_url(reg: Register) -> str:
     return libpq(reg.registry.settings.database_url)
 
 
+@pytest.mark.slow
 def test_change_pause_and_remove_are_complete_at_once(reg: Register) -> None:
     token = reg.opt_in()
     (mine,) = reg.page(token).mine
@@ -210,6 +218,7 @@ def test_leaving_deletes_everything_but_the_evidence(reg: Register) -> None:
         owners.leave(session, token, mine.id, actor=WEB)
 
 
+@pytest.mark.slow
 def test_alerts_and_the_register_never_mix(reg: Register) -> None:
     """Leaving alerts leaves the register alone, joining it lifts no stop, and leaving it stops no alert."""
     with reg.registry.sessions.begin() as session:
@@ -224,6 +233,7 @@ def test_alerts_and_the_register_never_mix(reg: Register) -> None:
     assert (len(reg.page(token).mine), reg.live()) == (1, 1)
 
 
+@pytest.mark.slow
 def test_it_was_not_me_takes_the_camera_out_again(reg: Register) -> None:
     reg.opt_in()
     with reg.registry.sessions.begin() as session:
@@ -290,6 +300,7 @@ def test_the_app_cannot_read_or_write_owners_but_by_the_functions(reg: Register)
         assert error.value.sqlstate == "WR002", "a used ticket"
 
 
+@pytest.mark.slow
 def test_the_page_is_on_the_record_and_nobody_without_a_camera_is(reg: Register) -> None:
     token = reg.opt_in()
     reg.page(token)
@@ -309,6 +320,7 @@ def test_the_page_is_on_the_record_and_nobody_without_a_camera_is(reg: Register)
     assert reg.events("camera:own-page") == ["camera:own-page"]
 
 
+@pytest.mark.slow
 def test_a_pin_near_the_postcode_and_no_further(reg: Register) -> None:
     token = reg.opt_in()
     (mine,) = reg.page(token).mine
@@ -329,6 +341,7 @@ def test_a_pin_near_the_postcode_and_no_further(reg: Register) -> None:
     assert reg.live() == 1
 
 
+@pytest.mark.slow
 def test_a_postcode_without_a_cell_is_refused_in_words(committed: Database, app: Registry) -> None:
     reg = register(committed, app)
     reg.change("DELETE FROM register_cells")
@@ -362,6 +375,7 @@ def test_a_pin_moved_somewhere_is_described_as_there(metres: float, towards: str
 
 
 # -- the log of searches
+@pytest.mark.slow
 def test_searches_are_shown_after_their_time_unless_withheld(reg: Register) -> None:
     token = reg.opt_in()
     reg.change("UPDATE cameras SET created_at = now() - interval '90 days'")
@@ -388,6 +402,7 @@ def test_searches_are_shown_after_their_time_unless_withheld(reg: Register) -> N
     assert len(reg.page(token).searches) == 1, "nobody took that answer"
 
 
+@pytest.mark.slow
 def test_the_log_is_paged(reg: Register) -> None:
     token = reg.opt_in()
     reg.change("UPDATE cameras SET created_at = now() - interval '300 days'")
@@ -401,6 +416,7 @@ def test_the_log_is_paged(reg: Register) -> None:
     assert not {one.at for one in first.searches} & {one.at for one in second.searches}
 
 
+@pytest.mark.slow
 def test_a_camera_that_moved_to_another_cell_is_told_of_that_one_alone(
     committed: Database, app: Registry
 ) -> None:
@@ -419,6 +435,7 @@ def test_a_camera_that_moved_to_another_cell_is_told_of_that_one_alone(
 
 
 # -- addresses
+@pytest.mark.slow
 def test_who_leaves_the_register_and_has_alerts_keeps_the_address(reg: Register) -> None:
     with reg.registry.sessions.begin() as session:
         contact = Makes(session).resident(reg.town.police, reg.town.wards[0], address=MAIL).id
@@ -436,6 +453,7 @@ def test_who_leaves_the_register_and_has_alerts_keeps_the_address(reg: Register)
     assert row == (0,), "not even for whoever asks the database"
 
 
+@pytest.mark.slow
 def test_an_owner_by_text_alone(reg: Register) -> None:
     token = reg.opt_in(MOBILE)
     with reg.registry.sessions() as session:

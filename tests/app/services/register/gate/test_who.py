@@ -88,7 +88,7 @@ ENDS = {
     "the role was taken back": "UPDATE role_grants SET taken_at = now() WHERE staff_id = %s",
     "the role has not begun": "UPDATE role_grants SET starts_at = now() + interval '1 h' WHERE staff_id = %s",
     "the role is another organisation's": (
-        "UPDATE role_grants SET organisation_id = (SELECT id FROM organisations WHERE NOT competent_authority LIMIT 1) "
+        "UPDATE role_grants SET organisation_id = (SELECT id FROM organisations WHERE slug = 'incompetent') "
         "WHERE staff_id = %s"
     ),
     "they left": "UPDATE staff SET state = 'left' WHERE id = %s",
