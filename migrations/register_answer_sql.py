@@ -71,7 +71,7 @@ _BLIND = f"""
             CROSS JOIN LATERAL (SELECT shift + 24 * c.days_kept AS hours) h
             WHERE c.live AND c.controller_id = search.organisation_id AND c.cell_id = ANY (search.cells)
                 AND (targets IS NULL OR EXISTS (
-                    SELECT FROM public.register_cells k WHERE k.id = c.cell_id
+                    SELECT FROM public.register_cells k WHERE k.id = c.cell_id AND k.id = ANY (search.cells)
                     AND register.may_see(k.outline, CAST(c.bearing AS float8), CAST(c.field AS float8),
                         CAST(c.reach AS float8), targets)))
         ), totals AS (
