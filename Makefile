@@ -101,8 +101,8 @@ browser: ## find the browser that the tests look through, or install it (as root
 	fi
 
 .PHONY: test-browser
-test-browser: $(READY) ## every page and journey in a real browser (skipped by name where there is none)
-	@$(PYTEST) -m browser
+test-browser: $(READY) ## every page and journey in a real browser, skipped by name where there is none (SHORT=1: without the longest)
+	@$(PYTEST) -m "browser$(if $(filter 1,$(SHORT)), and not long)"
 
 .PHONY: pictures
 pictures: $(READY) ## take the pictures of docs/pictures anew (needs the browser)

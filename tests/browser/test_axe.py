@@ -11,7 +11,7 @@ from playwright.sync_api import Browser
 from app.factory import create_app
 from app.web.guards import Guard, guard_of
 from tests.browser import axe
-from tests.browser.screen import Screen, window
+from tests.browser.screen import PHONE, WIDE, Screen, window
 from tests.browser.town import Town
 from tests.populated import Populated
 
@@ -111,6 +111,13 @@ def test_a_page_that_is_wrong_would_be_found(browser: Browser, town: Town) -> No
         assert {"image-alt", "color-contrast", "label", "html-has-lang"} <= found
 
 
+# CI looks at phones alone: what differs at a desk's width is little, and the walk is long.
+EACH_SIZE = pytest.mark.parametrize(
+    "size", [pytest.param(WIDE, marks=pytest.mark.long), PHONE], ids=["1280", "375"], indirect=True
+)
+
+
+@EACH_SIZE
 def test_every_page_passes(browser: Browser, town: Town, filled: Populated, size: tuple[int, int]) -> None:
     visited, found = set(), []
     for endpoint, screen in walk(browser, town, filled, size):
@@ -120,6 +127,7 @@ def test_every_page_passes(browser: Browser, town: Town, filled: Populated, size
     assert not found, "\n".join(found)
 
 
+@EACH_SIZE
 def test_every_form_passes_with_its_mistakes(
     browser: Browser, town: Town, filled: Populated, size: tuple[int, int]
 ) -> None:

@@ -15,6 +15,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 MOST_BYTES, MOST_REQUESTS = 100_000, 10
 
 
+@pytest.mark.long
 def test_a_residents_page_takes_100_kilobytes_and_10_requests_at_most(browser: Browser, town: Town) -> None:
     app, filled = create_app(town.registry), town.filled()
     heavy, visited = [], 0
