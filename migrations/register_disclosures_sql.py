@@ -16,7 +16,7 @@ STAFF = "ARRAY['investigator', 'supervisor']"
 _SUPERVISES = """
     EXISTS (SELECT 1 FROM public.role_grants g WHERE g.staff_id = who.staff_id
         AND g.organisation_id = who.organisation_id AND g.role = 'supervisor'
-        AND g.taken_at IS NULL AND g.starts_at <= now() AND g.ends_at > now())
+        AND g.taken_at IS NULL AND g.starts_at <= clock_timestamp() AND g.ends_at > clock_timestamp())
 """
 MINE = f"""
     ({_SUPERVISES} OR EXISTS (SELECT 1 FROM public.register_searches m
